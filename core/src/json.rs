@@ -1,0 +1,176 @@
+//! Payloads as raw JSON: carried as text, parsed only when somebody asks.
+//!
+//! A payload is stored and returned byte for byte. What serde makes of numbers, key order or
+//! duplicate keys (and what `serde_json/arbitrary_precision` would change) never touches it.
+//! Do not put a [`RawJson`] under serde `flatten` or an untagged enum: those buffer values.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{Error, Result};
+
+/// One JSON document as text. Cheap to clone; equality is of text.
+///
+/// Escapes are kept as written, so a lone surrogate (`"\udce9"`), which no Rust string can hold,
+/// survives; [`RawJson::decode`] refuses it with an error, [`RawJson::decode_lossy`] replaces it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RawJson(Arc<str>);
+
+impl RawJson {
+    /// Takes text that must be exactly one JSON document; surrounding white space is dropped.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self> {
+        let text = text.trim_matches([' ', '\t', '\r', '\n']);
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => Ok(Self(text.into())),
+            Err(error) => Err(Error::invalid(field, format!("is not one JSON document: {error}"))),
+        }
+    }
+
+    /// Takes text that a store returns as it stored it. It is not checked again here;
+    /// text that is not JSON shows itself as [`Error::Corrupt`] when it is decoded.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Serialises a value; [`Error::InvalidInput`] where it has no JSON form (a map with keys that are no strings).
+    pub fn encode<T: Serialize + ?Sized>(field: &'static str, value: &T) -> Result<Self> {
+        serde_json::to_string(value)
+            .map(|text| Self(text.into()))
+            .map_err(|error| Error::invalid(field, format!("has no JSON form: {error}")))
+    }
+
+    /// A JSON string.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        Self(serde_json::Value::from(text).to_string().into())
+    }
+
+    /// The document `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self("null".into())
+    }
+
+    /// The document `{}`.
+    #[must_use]
+    pub fn empty_object() -> Self {
+        Self("{}".into())
+    }
+
+    /// The document's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the document is an object.
+    #[must_use]
+    pub fn is_object(&self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Parses the document.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.0).map_err(|error| Error::Corrupt {
+            what: "JSON document",
+            reason: error.to_string(),
+            source: Some(Box::new(error)),
+        })
+    }
+
+    /// Parses the document, with U+FFFD in place of each lone surrogate.
+    pub fn decode_lossy<T: DeserializeOwned>(&self) -> Result<T> {
+        match self.decode() {
+            Ok(value) => Ok(value),
+            Err(error) => match crate::text::replace_lone_surrogates(&self.0) {
+                std::borrow::Cow::Borrowed(_) => Err(error),
+                std::borrow::Cow::Owned(text) => Self(text.into()).decode(),
+            },
+        }
+    }
+}
+
+impl Default for RawJson {
+    fn default() -> Self {
+        Self::null()
+    }
+}
+
+impl fmt::Debug for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RawJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&serde_json::Value> for RawJson {
+    fn from(value: &serde_json::Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl From<serde_json::Value> for RawJson {
+    fn from(value: serde_json::Value) -> Self {
+        Self::from(&value)
+    }
+}
+
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(raw.get().into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use pretty_assertions::assert_eq;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn text_comes_back_byte_for_byte() {
+        let text = "{\"b\":1,\"a\":-1e400,\"a\":12345678901234567890123,\"s\":\"\\u0000\\udce9\u{2028}\"}";
+        let raw = RawJson::parse("content", text).unwrap();
+        assert_eq!(raw.as_str(), text);
+        #[derive(Serialize, Deserialize)]
+        struct Line {
+            payload: RawJson,
+        }
+        let line = serde_json::to_string(&Line { payload: raw.clone() }).unwrap();
+        assert_eq!(serde_json::from_str::<Line>(&line).unwrap().payload, raw);
+    }
+
+    #[test]
+    fn what_is_not_one_document_is_refused() {
+        for text in ["", "{", "1 2", "nul", "\"\u{1}\""] {
+            let error = RawJson::parse("content", text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_an_error_or_replaced_but_never_a_panic() {
+        let raw = RawJson::parse("content", r#"["\udce9","\ud83d\ude00","\\udce9"]"#).unwrap();
+        assert_eq!(raw.decode::<Value>().unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(raw.decode_lossy::<Value>().unwrap(), json!(["\u{fffd}", "😀", "\\udce9"]));
+    }
+}

@@ -1,0 +1,358 @@
+//! The commit, judged and stored.
+
+use crate::commit::{Admission, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
+use crate::record::{
+    Event, HeadState, ItemEntry, Run, RunTotals, ThreadStatus, UsageDraft, UsageRecord, Visibility,
+};
+use crate::{Error, Result, RunId, Scope, Timestamp};
+
+use super::MemoryLedger;
+use super::state::Log;
+
+impl MemoryLedger {
+    pub(super) fn append_now(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
+        let prepared = commit.prepare(&self.limits)?;
+        let thread = prepared.thread_id.clone();
+        let mut state = self.state();
+        let mut log = match state.log(scope, &thread) {
+            Ok(log) => log.clone(),
+            // A tombstone or somebody else's thread is never made anew.
+            Err(error) if state.threads.contains_key(&thread) => return Err(error),
+            Err(error) => match &prepared.create_missing {
+                Some(new) => Log::new(new.clone().into_thread(scope)?),
+                None => return Err(error),
+            },
+        };
+        let receipt = log.append(prepared)?;
+        let last_seq = log.head.next_seq - 1;
+        state.threads.insert(thread.clone(), log);
+        drop(state);
+        self.signal.publish(&thread, last_seq);
+        Ok(receipt)
+    }
+}
+
+impl Log {
+    fn append(&mut self, prepared: Prepared) -> Result<Receipt> {
+        if self.head.state == HeadState::Archived {
+            return Err(Error::conflict("thread state", "open", &self.head.state));
+        }
+        if let Expected::NextSeq(expected) = prepared.expected
+            && expected != self.head.next_seq
+        {
+            return Err(Error::conflict("next_seq", expected, self.head.next_seq));
+        }
+        let mut seqs = Vec::new();
+        let mut prepared = prepared;
+        if let (Some(mark), Some(run)) = (prepared.mark, prepared.run_id.clone()) {
+            if let Some(receipt) = self.finished_before(&prepared, &run, mark)? {
+                return Ok(receipt);
+            }
+            self.require_mark(&run, mark)?;
+            seqs = self.stored_prefix(&prepared, &run, mark)?;
+            prepared = prepared.without_stored(seqs.len());
+        }
+        let already_stored = seqs.len();
+        self.require_run(&prepared)?;
+        self.require_new_once_keys(&prepared)?;
+        let base = self.head.next_seq;
+        seqs.extend(base..base + prepared.events.len() as u64);
+        self.store(prepared, base)?;
+        Ok(Receipt { seqs, already_stored, next_seq: self.head.next_seq, epoch: self.head.epoch })
+    }
+
+    /// The answer to a repeated end of the run that the same journal ended.
+    fn finished_before(
+        &self,
+        prepared: &Prepared,
+        run: &RunId,
+        mark: JournalMark,
+    ) -> Result<Option<Receipt>> {
+        if !matches!(prepared.transition, Some(Transition::Finish { .. })) {
+            return Ok(None);
+        }
+        let Some(stored) = self.runs.get(run) else { return Ok(None) };
+        if !stored.status.is_terminal() || stored.epoch != mark.epoch {
+            return Ok(None);
+        }
+        let seqs = self.seqs_by_ordinal(prepared, run, mark, prepared.events.len())?;
+        Ok(seqs.map(|seqs| Receipt {
+            already_stored: seqs.len(),
+            seqs,
+            next_seq: self.head.next_seq,
+            epoch: self.head.epoch,
+        }))
+    }
+
+    fn require_mark(&self, run: &RunId, mark: JournalMark) -> Result<()> {
+        if self.head.active_run_id.as_ref() != Some(run) || self.head.epoch != mark.epoch {
+            return Err(Error::LeaseLost { run_id: run.to_string(), epoch: mark.epoch });
+        }
+        if mark.ordinal > self.head.journal_ordinal {
+            return Err(Error::conflict("journal ordinal", self.head.journal_ordinal, mark.ordinal));
+        }
+        Ok(())
+    }
+
+    /// The seqs of those events of the commit that an earlier try stored.
+    fn stored_prefix(&self, prepared: &Prepared, run: &RunId, mark: JournalMark) -> Result<Vec<u64>> {
+        let behind = self.head.journal_ordinal - mark.ordinal;
+        let count = prepared.events.len().min(usize::try_from(behind).unwrap_or(usize::MAX));
+        self.seqs_by_ordinal(prepared, run, mark, count)?.ok_or_else(|| {
+            Error::conflict("journal event", format!("ordinal {}", mark.ordinal), "a deleted event")
+        })
+    }
+
+    /// The seqs of the first `count` events by their ordinals, each checked to be the same event;
+    /// `None` where one is not stored.
+    fn seqs_by_ordinal(
+        &self,
+        prepared: &Prepared,
+        run: &RunId,
+        mark: JournalMark,
+        count: usize,
+    ) -> Result<Option<Vec<u64>>> {
+        let mut seqs = Vec::with_capacity(count);
+        for offset in 0..count {
+            let ordinal = mark.ordinal + offset as u64;
+            let newest =
+                self.events.values().rev().find(|event| {
+                    event.run_id.as_ref() == Some(run) && event.journal_ordinal == Some(ordinal)
+                });
+            let Some(event) = newest else { return Ok(None) };
+            prepared.require_same(offset, event)?;
+            seqs.push(event.seq);
+        }
+        Ok(Some(seqs))
+    }
+
+    fn require_run(&self, prepared: &Prepared) -> Result<()> {
+        let Some(run_id) = &prepared.run_id else { return Ok(()) };
+        if let Some(Transition::Admit(admission)) = &prepared.transition {
+            self.require_idle()?;
+            if self.runs.contains_key(run_id) {
+                return Err(Error::already_exists("run", run_id));
+            }
+            return self.require_admissible(admission);
+        }
+        let run = self.run(run_id)?;
+        if let Some(transition) = &prepared.transition {
+            transition.require_from(&run.status)?;
+        }
+        Ok(())
+    }
+
+    fn require_admissible(&self, admission: &Admission) -> Result<()> {
+        for other in [&admission.follow_up_to_run_id, &admission.parent_run_id].into_iter().flatten() {
+            self.run(other)?;
+        }
+        if let Some(key) = &admission.idempotency_key
+            && let Some(run) = self.runs.values().find(|run| run.idempotency_key.as_ref() == Some(key))
+        {
+            return Err(Error::conflict("idempotency_key", "unused", &run.run_id));
+        }
+        Ok(())
+    }
+
+    fn require_new_once_keys(&self, prepared: &Prepared) -> Result<()> {
+        for key in prepared.events.iter().filter_map(|event| event.once_key.as_deref()) {
+            if let Some(event) = self.once(prepared.run_id.as_ref(), key) {
+                return Err(Error::conflict("once_key", "unused", format!("used by seq {}", event.seq)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The run's event with this once key.
+    pub(super) fn once(&self, run: Option<&RunId>, key: &str) -> Option<&Event> {
+        self.events
+            .values()
+            .find(|event| event.run_id.as_ref() == run && event.once_key.as_deref() == Some(key))
+    }
+
+    /// Stores a commit that was judged.
+    fn store(&mut self, prepared: Prepared, base: u64) -> Result<()> {
+        let count = prepared.events.len() as u64;
+        self.admit(&prepared);
+        if prepared.mark.is_some() {
+            self.head.journal_ordinal += count;
+        }
+        self.head.next_seq += count;
+        self.head.message_count += prepared.message_count;
+        let totals = self.store_usage(&prepared)?;
+        self.store_items(&prepared, base);
+        if let Some(run) = prepared.run_id.as_ref().and_then(|id| self.runs.get_mut(id)) {
+            run.totals = totals.unwrap_or(run.totals);
+            run.message_count += prepared.message_count;
+            if count > 0 {
+                run.first_seq = run.first_seq.or(Some(base));
+                run.last_seq = Some(base + count - 1);
+            }
+            let progress = &prepared.progress;
+            run.first_human_message = run.first_human_message.take().or(progress.first_human_message.clone());
+            run.last_ai_message = progress.last_ai_message.clone().or(run.last_ai_message.take());
+            run.model_name = run.model_name.take().or(progress.model_name.clone());
+        }
+        self.transit(&prepared);
+        self.store_events(prepared, base);
+        Ok(())
+    }
+
+    fn admit(&mut self, prepared: &Prepared) {
+        let (Some(Transition::Admit(admission)), Some(run_id)) = (&prepared.transition, &prepared.run_id)
+        else {
+            return;
+        };
+        self.head.epoch += 1;
+        self.head.journal_ordinal = 0;
+        self.head.active_run_id = Some(run_id.clone());
+        let run = Run {
+            thread_id: prepared.thread_id.clone(),
+            run_id: run_id.clone(),
+            owner_id: self.head.owner_id.clone(),
+            assistant_id: admission.assistant_id.clone(),
+            status: crate::RunStatus::Pending,
+            visibility: Visibility::Shown,
+            operation_kind: admission.operation_kind.clone(),
+            multitask_strategy: admission.multitask_strategy.clone(),
+            idempotency_key: admission.idempotency_key.clone(),
+            request_hash: admission.request_hash.clone(),
+            model_name: admission.model_name.clone(),
+            metadata: admission.metadata.clone(),
+            kwargs: admission.kwargs.clone(),
+            error: None,
+            stop_reason: None,
+            follow_up_to_run_id: admission.follow_up_to_run_id.clone(),
+            parent_run_id: admission.parent_run_id.clone(),
+            epoch: self.head.epoch,
+            totals: RunTotals::default(),
+            first_seq: None,
+            last_seq: None,
+            message_count: 0,
+            first_human_message: admission.first_human_message.clone(),
+            last_ai_message: None,
+            created_at: admission.created_at,
+            started_at: None,
+            finished_at: None,
+            updated_at: admission.created_at,
+        };
+        self.runs.insert(run_id.clone(), run);
+        self.set_thread_status(ThreadStatus::Busy, admission.created_at);
+    }
+
+    fn transit(&mut self, prepared: &Prepared) {
+        let (Some(transition), Some(run_id)) = (&prepared.transition, &prepared.run_id) else { return };
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        match transition {
+            Transition::Admit(_) => {}
+            Transition::Start { at } => {
+                run.status = crate::RunStatus::Running;
+                run.started_at = Some(*at);
+                run.updated_at = *at;
+            }
+            Transition::Finish { outcome, at } => {
+                run.status = outcome.status.status();
+                run.error = outcome.error.clone();
+                run.stop_reason = outcome.stop_reason.clone();
+                run.finished_at = Some(*at);
+                run.updated_at = *at;
+                self.head.active_run_id = None;
+                self.head.epoch += 1;
+                self.set_thread_status(outcome.status.thread_status(), *at);
+            }
+        }
+    }
+
+    fn set_thread_status(&mut self, status: ThreadStatus, at: Timestamp) {
+        if let Some(thread) = &mut self.thread {
+            thread.status = status;
+            thread.updated_at = at;
+        }
+    }
+
+    /// Stores the model calls and gives the run's new totals.
+    fn store_usage(&mut self, prepared: &Prepared) -> Result<Option<RunTotals>> {
+        let run = prepared.run_id.as_ref().and_then(|id| self.runs.get(id));
+        let mut totals = run.map(|run| run.totals);
+        for call in &prepared.usage {
+            let record = self.usage_record(prepared, call);
+            let completes = match self.usage.get(&call.source_id) {
+                None => false,
+                Some(stored) if stored.tokens.total == 0 && call.tokens.total > 0 => true,
+                Some(_) => continue,
+            };
+            if let Some(totals) = &mut totals {
+                if completes {
+                    totals.add_tokens(&call.caller, &call.tokens, call.cost_nanos);
+                } else {
+                    totals.add_call(&call.caller, &call.tokens, call.cost_nanos);
+                }
+            }
+            self.usage.insert(call.source_id.clone(), record);
+        }
+        Ok(totals)
+    }
+
+    fn usage_record(&self, prepared: &Prepared, call: &UsageDraft) -> UsageRecord {
+        UsageRecord {
+            thread_id: prepared.thread_id.clone(),
+            source_id: call.source_id.clone(),
+            owner_id: self.head.owner_id.clone(),
+            run_id: prepared.run_id.clone(),
+            round_index: call.round_index,
+            caller: call.caller.clone(),
+            provider: call.provider.clone(),
+            model: call.model.clone(),
+            tokens: call.tokens,
+            cost_nanos: call.cost_nanos,
+            price_table: call.price_table.clone(),
+            estimated: call.estimated,
+            latency_ms: call.latency_ms,
+            child_thread_id: call.child_thread_id.clone(),
+            raw: call.raw.clone(),
+            created_at: call.created_at,
+        }
+    }
+
+    fn store_items(&mut self, prepared: &Prepared, base: u64) {
+        let Some(run_id) = &prepared.run_id else { return };
+        for change in &prepared.item_changes {
+            let mut change = change.clone();
+            change.started_seq += base;
+            change.updated_seq += base;
+            change.completed_seq = change.completed_seq.map(|seq| seq + base);
+            let key = (run_id.clone(), change.item_id.clone());
+            match self.items.get_mut(&key) {
+                Some(entry) => entry.merge(&change),
+                None => {
+                    self.items.insert(key, ItemEntry::of(&prepared.thread_id, run_id, change));
+                }
+            }
+        }
+    }
+
+    fn store_events(&mut self, prepared: Prepared, base: u64) {
+        let Prepared { thread_id, run_id, mark, events, sizes, .. } = prepared;
+        for (offset, (draft, size)) in events.into_iter().zip(sizes).enumerate() {
+            let seq = base + offset as u64;
+            let event = Event {
+                thread_id: thread_id.clone(),
+                seq,
+                run_id: run_id.clone(),
+                journal_ordinal: mark.map(|mark| mark.ordinal + offset as u64),
+                event_type: draft.event_type,
+                category: draft.category,
+                caller: draft.caller,
+                task_id: draft.task_id,
+                item: draft.item,
+                once_key: draft.once_key,
+                content: draft.content,
+                content_bytes: size.bytes,
+                truncated: size.truncated,
+                metadata: draft.metadata,
+                created_at: draft.created_at,
+            };
+            self.events.insert(seq, event);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The traits: readers, and the writers' entrances.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+
+use crate::commit::{Commit, Receipt};
+use crate::record::{
+    Event, EventDraft, ItemEntry, NewThread, Run, Thread, ThreadHead, ThreadPatch, UsageBreakdown,
+    UsageRecord, Visibility,
+};
+use crate::store::{
+    AppendSignal, Deleted, EventFilter, EventStore, ItemFilter, ItemStore, PutIfAbsent, RunFilter, RunStore,
+    RunVisibility, ThreadFilter, ThreadStore, UsageStore,
+};
+use crate::{
+    Category, Cursor, Error, ErrorKind, ItemId, ListRange, OwnerId, Page, Result, RunId, Scope, SeqPage,
+    SeqRange, SourceId, ThreadId, Timestamp,
+};
+
+use super::MemoryLedger;
+use super::state::Log;
+
+#[async_trait]
+impl ThreadStore for MemoryLedger {
+    async fn create(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
+        let thread = new.into_thread(scope)?;
+        let mut state = self.state();
+        if state.threads.contains_key(&thread.thread_id) {
+            return Err(Error::already_exists("thread", &thread.thread_id));
+        }
+        state.threads.insert(thread.thread_id.clone(), Log::new(thread.clone()));
+        Ok(thread)
+    }
+
+    async fn get(&self, scope: &Scope, thread: &ThreadId) -> Result<Thread> {
+        let state = self.state();
+        state.log(scope, thread)?.thread.clone().ok_or_else(|| Error::not_found("thread", thread))
+    }
+
+    async fn head(&self, scope: &Scope, thread: &ThreadId) -> Result<ThreadHead> {
+        Ok(self.state().log(scope, thread)?.head.clone())
+    }
+
+    async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
+        let state = self.state();
+        let threads = state.threads.values().filter_map(|log| log.thread.as_ref()).filter(|thread| {
+            scope.sees(thread.owner_id.as_ref())
+                && filter.status.as_ref().is_none_or(|status| thread.status == *status)
+        });
+        newest_first(threads, range, |thread| (thread.updated_at, thread.thread_id.as_str()))
+    }
+
+    async fn update(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        patch: ThreadPatch,
+        at: Timestamp,
+    ) -> Result<Thread> {
+        self.update_now(scope, thread, patch, at)
+    }
+
+    async fn set_owner(&self, scope: &Scope, thread: &ThreadId, owner: Option<OwnerId>) -> Result<Thread> {
+        self.set_owner_now(scope, thread, owner)
+    }
+
+    async fn delete(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
+        self.delete_thread_now(scope, thread)
+    }
+}
+
+#[async_trait]
+impl RunStore for MemoryLedger {
+    async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Run> {
+        self.state().log(scope, thread)?.run(run).cloned()
+    }
+
+    async fn find(&self, scope: &Scope, run: &RunId) -> Result<Run> {
+        let state = self.state();
+        state
+            .threads
+            .values()
+            .filter_map(|log| log.runs.get(run))
+            .filter(|found| scope.sees(found.owner_id.as_ref()))
+            .max_by(|a, b| (a.created_at, &a.thread_id).cmp(&(b.created_at, &b.thread_id)))
+            .cloned()
+            .ok_or_else(|| Error::not_found("run", run))
+    }
+
+    async fn find_by_idempotency_key(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        key: &str,
+    ) -> Result<Option<Run>> {
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        Ok(log.runs.values().find(|run| run.idempotency_key.as_deref() == Some(key)).cloned())
+    }
+
+    async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
+        let state = self.state();
+        let logs: Vec<&Log> = match &filter.thread_id {
+            Some(thread) => vec![state.log(scope, thread)?],
+            None => state.threads.values().collect(),
+        };
+        let runs = logs.into_iter().flat_map(|log| log.runs.values()).filter(|run| {
+            scope.sees(run.owner_id.as_ref())
+                && filter.status.as_ref().is_none_or(|status| run.status == *status)
+                && filter.operation_kind.as_ref().is_none_or(|kind| run.operation_kind == *kind)
+        });
+        newest_first(runs, range, |run| (run.created_at, run.run_id.as_str()))
+    }
+}
+
+#[async_trait]
+impl EventStore for MemoryLedger {
+    async fn append(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
+        self.append_now(scope, commit)
+    }
+
+    async fn put_if_absent(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        event: EventDraft,
+    ) -> Result<PutIfAbsent> {
+        let Some(key) = event.once_key.clone() else {
+            return Err(Error::invalid("once_key", "is missing; it says which event is the same"));
+        };
+        let commit = Commit::of_run(thread.clone(), run.clone()).with_events(vec![event]);
+        let refusal = match self.append_now(scope, commit) {
+            Ok(_) => None,
+            Err(error) if error.kind() == ErrorKind::Conflict => Some(error),
+            Err(error) => return Err(error),
+        };
+        let created = refusal.is_none();
+        let state = self.state();
+        match (state.log(scope, thread)?.once(Some(run), &key), refusal) {
+            (Some(event), _) => Ok(PutIfAbsent { event: event.clone(), created }),
+            (None, Some(refusal)) => Err(refusal),
+            (None, None) => Err(Error::not_found("event", key)),
+        }
+    }
+
+    async fn list_messages(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        visibility: RunVisibility,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Event>> {
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        let hidden: BTreeSet<&RunId> = match visibility {
+            RunVisibility::All => BTreeSet::new(),
+            RunVisibility::Shown => log
+                .runs
+                .values()
+                .filter(|run| run.visibility != Visibility::Shown)
+                .map(|run| &run.run_id)
+                .collect(),
+        };
+        let messages = log.events.values().filter(|event| {
+            event.category == Category::Message
+                && event.run_id.as_ref().is_none_or(|run| !hidden.contains(run))
+        });
+        ascending(messages, range, |event| event.seq)
+    }
+
+    async fn list_messages_by_run(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Event>> {
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        let messages = log
+            .events
+            .values()
+            .filter(|event| event.category == Category::Message && event.run_id.as_ref() == Some(run));
+        ascending(messages, range, |event| event.seq)
+    }
+
+    async fn list_events(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        filter: &EventFilter,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Event>> {
+        filter.check()?;
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        ascending(log.events.values().filter(|event| filter.accepts(event)), range, |event| event.seq)
+    }
+
+    async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64> {
+        Ok(self.state().log(scope, thread)?.head.message_count)
+    }
+
+    async fn last_visible_ai_seq_by_run(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        runs: &[RunId],
+    ) -> Result<BTreeMap<RunId, u64>> {
+        crate::store::check_run_count(runs)?;
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        let mut last = BTreeMap::new();
+        for event in log.events.values().filter(|event| event.is_visible_ai()) {
+            if let Some(run) = event.run_id.as_ref().filter(|run| runs.contains(run)) {
+                last.insert(run.clone(), event.seq);
+            }
+        }
+        Ok(last)
+    }
+
+    async fn delete_by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
+        self.clear_thread_now(scope, thread)
+    }
+
+    async fn delete_by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Deleted> {
+        self.delete_run_now(scope, thread, run)
+    }
+
+    fn signal(&self) -> &AppendSignal {
+        &self.signal
+    }
+}
+
+#[async_trait]
+impl ItemStore for MemoryLedger {
+    async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId, item: &ItemId) -> Result<ItemEntry> {
+        let state = self.state();
+        let entry = state.log(scope, thread)?.items.get(&(run.clone(), item.clone()));
+        entry.cloned().ok_or_else(|| Error::not_found("item", item))
+    }
+
+    async fn list(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        filter: &ItemFilter,
+        range: &SeqRange,
+    ) -> Result<SeqPage<ItemEntry>> {
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        let mut items: Vec<&ItemEntry> = log
+            .items
+            .values()
+            .filter(|item| {
+                filter.run_id.as_ref().is_none_or(|run| item.run_id == *run)
+                    && filter.status.as_ref().is_none_or(|status| item.status == *status)
+            })
+            .collect();
+        items.sort_by_key(|item| item.started_seq);
+        ascending(items.into_iter(), range, |item| item.started_seq)
+    }
+}
+
+#[async_trait]
+impl UsageStore for MemoryLedger {
+    async fn list_by_run(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        after: Option<&SourceId>,
+        limit: u32,
+    ) -> Result<Vec<UsageRecord>> {
+        let limit = ListRange::newest(limit).checked_limit()?;
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        let calls = log.usage.values().filter(|call| {
+            call.run_id.as_ref() == Some(run) && after.is_none_or(|after| call.source_id > *after)
+        });
+        Ok(calls.take(limit as usize).cloned().collect())
+    }
+
+    async fn by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<UsageBreakdown> {
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        Ok(breakdown(log.usage.values().filter(|call| call.run_id.as_ref() == Some(run))))
+    }
+
+    async fn by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<UsageBreakdown> {
+        Ok(breakdown(self.state().log(scope, thread)?.usage.values()))
+    }
+}
+
+fn breakdown<'a>(calls: impl Iterator<Item = &'a UsageRecord>) -> UsageBreakdown {
+    let mut sums = UsageBreakdown::default();
+    let mut runs = BTreeSet::new();
+    let mut model_runs = BTreeSet::new();
+    for call in calls {
+        sums.totals.add_call(&call.caller, &call.tokens, call.cost_nanos);
+        let name = call.model.as_deref().unwrap_or("unknown");
+        let model = sums.by_model.entry(name.to_owned()).or_default();
+        model.llm_calls += 1;
+        model.tokens.add(&call.tokens);
+        model.cost_nanos = model.cost_nanos.saturating_add(call.cost_nanos.unwrap_or(0));
+        if let Some(run) = &call.run_id {
+            runs.insert(run);
+            if model_runs.insert((name, run)) {
+                model.runs += 1;
+            }
+        }
+    }
+    sums.total_runs = runs.len() as u64;
+    sums
+}
+
+/// A page of rows that come in ascending order.
+fn ascending<'a, T: Clone + 'a>(
+    rows: impl DoubleEndedIterator<Item = &'a T>,
+    range: &SeqRange,
+    seq_of: impl Fn(&T) -> u64,
+) -> Result<SeqPage<T>> {
+    let scan = range.resolve()?;
+    let within = rows.filter(|row| (scan.after + 1..scan.before).contains(&seq_of(row)));
+    let wanted = scan.limit as usize + 1;
+    let rows = if scan.from_end {
+        within.rev().take(wanted).cloned().collect()
+    } else {
+        within.take(wanted).cloned().collect()
+    };
+    Ok(scan.page(rows))
+}
+
+/// A page of a newest-first listing.
+fn newest_first<'a, T: Clone + 'a>(
+    rows: impl Iterator<Item = &'a T>,
+    range: &ListRange,
+    position: impl Fn(&T) -> (Timestamp, &str),
+) -> Result<Page<T>> {
+    let limit = range.checked_limit()?;
+    let before = range.cursor.as_ref().map(Cursor::position).transpose()?;
+    let mut rows: Vec<&T> = rows.filter(|row| before.is_none_or(|before| position(row) < before)).collect();
+    rows.sort_by(|a, b| position(b).cmp(&position(a)));
+    let rows = rows.into_iter().take(limit as usize + 1).cloned().collect();
+    Ok(Page::from_rows(rows, limit, |row| {
+        let (time, id) = position(row);
+        Cursor::at(time, id)
+    }))
+}

@@ -1,0 +1,80 @@
+//! What the memory ledger holds.
+
+use std::collections::BTreeMap;
+
+use crate::record::{Event, HeadState, ItemEntry, Run, Thread, ThreadHead, UsageRecord};
+use crate::{Error, ItemId, Result, RunId, Scope, SourceId, ThreadId};
+
+/// Every thread, deleted ones included: their heads are tombstones.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) threads: BTreeMap<ThreadId, Log>,
+}
+
+/// A thread and all below it.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    pub(super) head: ThreadHead,
+    /// `None` once the thread is deleted.
+    pub(super) thread: Option<Thread>,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    pub(super) events: BTreeMap<u64, Event>,
+    pub(super) items: BTreeMap<(RunId, ItemId), ItemEntry>,
+    pub(super) usage: BTreeMap<SourceId, UsageRecord>,
+}
+
+impl Log {
+    pub(super) fn new(thread: Thread) -> Self {
+        Self {
+            head: ThreadHead {
+                thread_id: thread.thread_id.clone(),
+                owner_id: thread.owner_id.clone(),
+                state: HeadState::Open,
+                next_seq: 1,
+                message_count: 0,
+                active_run_id: None,
+                epoch: 0,
+                journal_ordinal: 0,
+            },
+            thread: Some(thread),
+            runs: BTreeMap::new(),
+            events: BTreeMap::new(),
+            items: BTreeMap::new(),
+            usage: BTreeMap::new(),
+        }
+    }
+
+    fn visible_to(&self, scope: &Scope) -> bool {
+        self.head.state != HeadState::Deleted && scope.sees(self.head.owner_id.as_ref())
+    }
+
+    pub(super) fn run(&self, run: &RunId) -> Result<&Run> {
+        self.runs.get(run).ok_or_else(|| Error::not_found("run", run))
+    }
+
+    /// Refuses while a run holds the slot.
+    pub(super) fn require_idle(&self) -> Result<()> {
+        match &self.head.active_run_id {
+            Some(run) => Err(Error::conflict("active run", "none", run)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// The log, if the scope sees it.
+    pub(super) fn log(&self, scope: &Scope, thread: &ThreadId) -> Result<&Log> {
+        self.threads
+            .get(thread)
+            .filter(|log| log.visible_to(scope))
+            .ok_or_else(|| Error::not_found("thread", thread))
+    }
+
+    /// The log to change, if the scope sees it.
+    pub(super) fn log_mut(&mut self, scope: &Scope, thread: &ThreadId) -> Result<&mut Log> {
+        self.threads
+            .get_mut(thread)
+            .filter(|log| log.visible_to(scope))
+            .ok_or_else(|| Error::not_found("thread", thread))
+    }
+}

@@ -1,0 +1,229 @@
+//! Pages: keyset only, so that a page costs the same at the end of a log as at its start.
+//!
+//! One rule for all stores: a limit of 0 is [`Error::InvalidInput`](crate::Error::InvalidInput),
+//! a limit over [`MAX_LIMIT`] is capped. Pages of a log are always ascending.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, Timestamp};
+
+/// The most rows in one page.
+pub const MAX_LIMIT: u32 = 1_000;
+
+/// Rows in a page when nothing was asked for.
+pub const DEFAULT_LIMIT: u32 = 50;
+
+/// The largest number a seq can have.
+const MAX_SEQ: u64 = i64::MAX as u64;
+
+fn checked_limit(limit: u32) -> Result<u32> {
+    match limit {
+        0 => Err(Error::invalid("limit", "is 0; ask for 1 to 1000 rows")),
+        _ => Ok(limit.min(MAX_LIMIT)),
+    }
+}
+
+/// Which part of a log to read. Both cursors are exclusive.
+///
+/// | cursors | page |
+/// |---|---|
+/// | `after_seq` | the first `limit` rows after it |
+/// | `before_seq` | the last `limit` rows before it |
+/// | neither | the last `limit` rows |
+/// | both | the first `limit` rows of the window between them |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeqRange {
+    /// Rows at most; 0 is refused, over 1,000 is capped.
+    pub limit: u32,
+    /// Only rows with a smaller seq.
+    pub before_seq: Option<u64>,
+    /// Only rows with a larger seq.
+    pub after_seq: Option<u64>,
+}
+
+impl Default for SeqRange {
+    fn default() -> Self {
+        Self::last(DEFAULT_LIMIT)
+    }
+}
+
+impl SeqRange {
+    /// The last `limit` rows.
+    #[must_use]
+    pub fn last(limit: u32) -> Self {
+        Self { limit, before_seq: None, after_seq: None }
+    }
+
+    /// The first `limit` rows after `seq`; 0 starts at the beginning.
+    #[must_use]
+    pub fn after(seq: u64, limit: u32) -> Self {
+        Self { limit, before_seq: None, after_seq: Some(seq) }
+    }
+
+    /// The last `limit` rows before `seq`.
+    #[must_use]
+    pub fn before(seq: u64, limit: u32) -> Self {
+        Self { limit, before_seq: Some(seq), after_seq: None }
+    }
+
+    /// Checks the range and says how to read it.
+    pub fn resolve(&self) -> Result<SeqScan> {
+        Ok(SeqScan {
+            limit: checked_limit(self.limit)?,
+            // Seqs are stored as signed 64-bit integers; what is above them is past every end.
+            after: self.after_seq.unwrap_or(0).min(MAX_SEQ),
+            before: self.before_seq.unwrap_or(MAX_SEQ).min(MAX_SEQ),
+            from_end: self.after_seq.is_none(),
+        })
+    }
+}
+
+/// A checked [`SeqRange`], for those who implement a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeqScan {
+    /// Rows in the page, 1 to 1,000. Read one more to know whether there are more.
+    pub limit: u32,
+    /// Rows have a seq larger than this.
+    pub after: u64,
+    /// Rows have a seq smaller than this.
+    pub before: u64,
+    /// Take the last rows of the range instead of the first.
+    pub from_end: bool,
+}
+
+impl SeqScan {
+    /// Makes the page of up to `limit + 1` rows read in scan order
+    /// (descending where [`SeqScan::from_end`], else ascending).
+    #[must_use]
+    pub fn page<T>(&self, mut rows: Vec<T>) -> SeqPage<T> {
+        let limit = self.limit as usize;
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        if self.from_end {
+            rows.reverse();
+        }
+        SeqPage { items: rows, has_more }
+    }
+}
+
+/// Rows of a log in ascending order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeqPage<T> {
+    /// The rows, ascending by seq.
+    pub items: Vec<T>,
+    /// Whether the range has further rows on the side the page was not anchored to:
+    /// later ones when it was read forward, earlier ones when it was read from the end.
+    pub has_more: bool,
+}
+
+/// A position in a newest-first listing. Opaque; valid for the listing that returned it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(String);
+
+impl Cursor {
+    /// The position of the row with this time and id.
+    #[must_use]
+    pub fn at(time: Timestamp, id: &str) -> Self {
+        Self(format!("{}:{id}", time.unix_micros()))
+    }
+
+    /// Takes a cursor that a listing returned earlier.
+    pub fn parse(text: &str) -> Result<Self> {
+        let cursor = Self(text.to_owned());
+        cursor.position()?;
+        Ok(cursor)
+    }
+
+    /// The time and id of the row, for those who implement a store.
+    pub fn position(&self) -> Result<(Timestamp, &str)> {
+        let invalid =
+            || Error::invalid("cursor", "was not returned by a listing; leave it out to start anew");
+        let (micros, id) = self.0.split_once(':').ok_or_else(invalid)?;
+        let micros: i64 = micros.parse().map_err(|_| invalid())?;
+        if id.is_empty() {
+            return Err(invalid());
+        }
+        Ok((Timestamp::from_unix_micros(micros).map_err(|_| invalid())?, id))
+    }
+
+    /// The cursor as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which part of a newest-first listing to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRange {
+    /// Rows at most; 0 is refused, over 1,000 is capped.
+    pub limit: u32,
+    /// Where the previous page ended; `None` starts at the newest.
+    pub cursor: Option<Cursor>,
+}
+
+impl Default for ListRange {
+    fn default() -> Self {
+        Self { limit: DEFAULT_LIMIT, cursor: None }
+    }
+}
+
+impl ListRange {
+    /// The newest `limit` rows.
+    #[must_use]
+    pub fn newest(limit: u32) -> Self {
+        Self { limit, cursor: None }
+    }
+
+    /// The checked limit, 1 to 1,000.
+    pub fn checked_limit(&self) -> Result<u32> {
+        checked_limit(self.limit)
+    }
+}
+
+/// Rows of a listing, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Whether there are further rows.
+    pub has_more: bool,
+    /// Where the next page starts; `Some` exactly when there are further rows.
+    pub next_cursor: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// Makes the page of up to `limit + 1` rows read in order; `cursor_of` gives a row's position.
+    #[must_use]
+    pub fn from_rows(mut rows: Vec<T>, limit: u32, cursor_of: impl Fn(&T) -> Cursor) -> Self {
+        let has_more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next_cursor = if has_more { rows.last().map(cursor_of) } else { None };
+        Self { items: rows, has_more, next_cursor }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn a_limit_of_zero_is_refused_and_a_large_one_capped() {
+        assert_eq!(SeqRange::last(0).resolve().unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(SeqRange::last(5_000).resolve().unwrap().limit, MAX_LIMIT);
+        assert_eq!(ListRange::newest(0).checked_limit().unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn cursors_round_trip_and_foreign_text_is_refused() {
+        let at = Timestamp::from_unix_micros(1_234_567).unwrap();
+        let cursor = Cursor::at(at, "a:b");
+        assert_eq!(Cursor::parse(cursor.as_str()).unwrap().position().unwrap(), (at, "a:b"));
+        for text in ["", "x", "12", "12:", "x:id", "99999999999999999999:id"] {
+            assert_eq!(Cursor::parse(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text}");
+        }
+    }
+}

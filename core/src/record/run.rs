@@ -1,0 +1,247 @@
+//! Runs: one execution of an agent on a thread, from input to outcome.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::text_enum;
+use crate::{AssistantId, OwnerId, RawJson, RunId, ThreadId, Timestamp};
+
+text_enum! {
+    /// Where a run stands. The last five are terminal: a run never leaves them.
+    pub enum RunStatus {
+        /// Waits for the thread's active run to end.
+        Queued = "queued",
+        /// Admitted, holds the thread's slot, not started.
+        Pending = "pending",
+        /// Started.
+        Running = "running",
+        /// Ended well.
+        Success = "success",
+        /// Failed.
+        Error = "error",
+        /// Ended by its time limit.
+        Timeout = "timeout",
+        /// Stopped by a person, another run, or a takeover.
+        Interrupted = "interrupted",
+        /// Ended because its budget was spent; what it did is kept.
+        BudgetExhausted = "budget_exhausted",
+    }
+}
+
+impl RunStatus {
+    /// Whether a run with this status has ended.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Success | Self::Error | Self::Timeout | Self::Interrupted | Self::BudgetExhausted => true,
+            Self::Queued | Self::Pending | Self::Running | Self::Unknown(_) => false,
+        }
+    }
+
+    /// Whether a run with this status holds its thread's slot.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is documented at the variant of `RunStatus` with the same name")]
+pub enum TerminalStatus {
+    Success,
+    Error,
+    Timeout,
+    Interrupted,
+    BudgetExhausted,
+}
+
+impl TerminalStatus {
+    /// The status a run with this ending has.
+    #[must_use]
+    pub fn status(self) -> RunStatus {
+        match self {
+            Self::Success => RunStatus::Success,
+            Self::Error => RunStatus::Error,
+            Self::Timeout => RunStatus::Timeout,
+            Self::Interrupted => RunStatus::Interrupted,
+            Self::BudgetExhausted => RunStatus::BudgetExhausted,
+        }
+    }
+
+    /// The type of the terminal event of a run with this ending.
+    #[must_use]
+    pub fn event_type(self) -> &'static str {
+        use super::event_type as t;
+        match self {
+            Self::Success => t::RUN_COMPLETED,
+            Self::Error => t::RUN_FAILED,
+            Self::Timeout => t::RUN_TIMED_OUT,
+            Self::Interrupted => t::RUN_INTERRUPTED,
+            Self::BudgetExhausted => t::RUN_BUDGET_EXHAUSTED,
+        }
+    }
+
+    /// What the thread's status is after a run with this ending.
+    #[must_use]
+    pub fn thread_status(self) -> super::ThreadStatus {
+        match self {
+            Self::Success | Self::BudgetExhausted => super::ThreadStatus::Idle,
+            Self::Error | Self::Timeout => super::ThreadStatus::Error,
+            Self::Interrupted => super::ThreadStatus::Interrupted,
+        }
+    }
+}
+
+/// How a run ended, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: TerminalStatus,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// Why it stopped, for programs: `token_capped`, `waiting_for_input`, ...
+    pub stop_reason: Option<String>,
+}
+
+impl Outcome {
+    /// A run that ended well.
+    #[must_use]
+    pub fn success() -> Self {
+        Self { status: TerminalStatus::Success, error: None, stop_reason: None }
+    }
+
+    /// A run that failed.
+    #[must_use]
+    pub fn error(message: impl Into<String>) -> Self {
+        Self { status: TerminalStatus::Error, error: Some(message.into()), stop_reason: None }
+    }
+
+    /// A run that was stopped.
+    #[must_use]
+    pub fn interrupted(stop_reason: impl Into<String>) -> Self {
+        Self { status: TerminalStatus::Interrupted, error: None, stop_reason: Some(stop_reason.into()) }
+    }
+}
+
+text_enum! {
+    /// Whether readers show a run.
+    pub enum Visibility {
+        /// They do.
+        Shown = "shown",
+        /// A later run took its place.
+        Superseded = "superseded",
+        /// It was undone.
+        RolledBack = "rolled_back",
+    }
+}
+
+text_enum! {
+    /// What holds a thread's slot.
+    pub enum OperationKind {
+        /// An agent's run.
+        Run = "run",
+        /// A write to the runtime's checkpoint.
+        CheckpointWrite = "checkpoint_write",
+        /// A write to the runtime's artifacts.
+        ArtifactWrite = "artifact_write",
+        /// The deletion of the thread.
+        Delete = "delete",
+    }
+}
+
+text_enum! {
+    /// What an admission does when the thread's slot is taken.
+    pub enum MultitaskStrategy {
+        /// It is refused.
+        Reject = "reject",
+    }
+}
+
+/// What a run used. Sums over its usage records, each counted once; 64-bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunTotals {
+    /// Input tokens, cached ones included.
+    pub input_tokens: u64,
+    /// Output tokens, reasoning included.
+    pub output_tokens: u64,
+    /// Input and output.
+    pub total_tokens: u64,
+    /// Of the input: read from a cache.
+    pub cache_read_tokens: u64,
+    /// Of the input: written to a cache.
+    pub cache_write_tokens: u64,
+    /// Of the output: reasoning.
+    pub reasoning_tokens: u64,
+    /// Model calls, failed ones and sub-agents' included.
+    pub llm_calls: u64,
+    /// Of the total: the lead agent's.
+    pub lead_agent_tokens: u64,
+    /// Of the total: sub-agents'.
+    pub subagent_tokens: u64,
+    /// Of the total: middleware's.
+    pub middleware_tokens: u64,
+    /// Cost in billionths of a US dollar.
+    pub cost_nanos: u64,
+}
+
+/// One execution of an agent on a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The thread it runs on.
+    pub thread_id: ThreadId,
+    /// Its id, unique within the thread.
+    pub run_id: RunId,
+    /// The thread's owner when it was admitted.
+    pub owner_id: Option<OwnerId>,
+    /// The agent definition it runs.
+    pub assistant_id: Option<AssistantId>,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// Whether readers show it.
+    pub visibility: Visibility,
+    /// What it does with the thread's slot.
+    pub operation_kind: OperationKind,
+    /// What its admission did when the slot was taken.
+    pub multitask_strategy: MultitaskStrategy,
+    /// The caller's key of its admission: the same key is the same run.
+    pub idempotency_key: Option<String>,
+    /// A fingerprint of the request the key stands for.
+    pub request_hash: Option<String>,
+    /// The model it mainly used.
+    pub model_name: Option<String>,
+    /// Notes of the application, a JSON object; key order is not kept.
+    pub metadata: RawJson,
+    /// Arguments of the run, a JSON object; key order is not kept.
+    pub kwargs: RawJson,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// Why it stopped, for programs.
+    pub stop_reason: Option<String>,
+    /// The run it answers.
+    pub follow_up_to_run_id: Option<RunId>,
+    /// The run that started it.
+    pub parent_run_id: Option<RunId>,
+    /// The epoch it was admitted under.
+    pub epoch: u64,
+    /// What it used.
+    pub totals: RunTotals,
+    /// The seq of its first event.
+    pub first_seq: Option<u64>,
+    /// The seq of its last event so far.
+    pub last_seq: Option<u64>,
+    /// How many events of category `message` it has.
+    pub message_count: u64,
+    /// What the person said, at most 2,000 characters.
+    pub first_human_message: Option<String>,
+    /// What the lead agent said last, at most 2,000 characters.
+    pub last_ai_message: Option<String>,
+    /// When it was admitted.
+    pub created_at: Timestamp,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When its status last changed.
+    pub updated_at: Timestamp,
+}

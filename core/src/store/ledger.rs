@@ -1,0 +1,214 @@
+//! The stores of one backend, and what is the same for all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+
+use super::tail::{self, TailItem};
+use super::{EventStore, ItemStore, RunStore, ThreadStore, UsageStore};
+use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
+use crate::record::{EventDraft, NewThread, Outcome, Run, UsageDraft};
+use crate::{Error, ErrorKind, Result, RunId, Scope, ThreadId, Timestamp};
+
+/// The stores of one backend. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    threads: Arc<dyn ThreadStore>,
+    runs: Arc<dyn RunStore>,
+    events: Arc<dyn EventStore>,
+    items: Arc<dyn ItemStore>,
+    usage: Arc<dyn UsageStore>,
+}
+
+/// A run to admit.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// The thread it runs on.
+    pub thread_id: ThreadId,
+    /// Its id.
+    pub run_id: RunId,
+    /// What is stored of it.
+    pub admission: Admission,
+    /// Its input, durable before any model is called.
+    pub input: Vec<EventDraft>,
+    /// Creates the thread in the same transaction if it does not exist.
+    pub create_missing: Option<NewThread>,
+}
+
+impl NewRun {
+    /// A run without input on an existing thread.
+    #[must_use]
+    pub fn new(thread_id: ThreadId, run_id: RunId) -> Self {
+        Self { thread_id, run_id, admission: Admission::default(), input: Vec::new(), create_missing: None }
+    }
+}
+
+/// The answer of [`Ledger::admit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The run: the new one, or the one its idempotency key stands for.
+    pub run: Run,
+    /// Whether it is the new one. If not, nothing was written.
+    pub created: bool,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// The run's thread.
+    pub thread_id: ThreadId,
+    /// The run.
+    pub run_id: RunId,
+    /// Its epoch, and how many events its journal sent.
+    pub mark: JournalMark,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Timestamp,
+    /// The last events; exactly one has the once key [`ONCE_TERMINAL`](crate::ONCE_TERMINAL).
+    pub events: Vec<EventDraft>,
+    /// The last model calls.
+    pub usage: Vec<UsageDraft>,
+    /// What else is known of the run.
+    pub progress: RunProgress,
+}
+
+/// The answer of [`Ledger::finish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The run with the outcome that is stored.
+    pub run: Run,
+    /// What this call stored; `None` where the run had ended before and nothing was written.
+    pub receipt: Option<Receipt>,
+}
+
+impl Ledger {
+    /// Puts the stores of one backend together.
+    #[must_use]
+    pub fn new(
+        threads: Arc<dyn ThreadStore>,
+        runs: Arc<dyn RunStore>,
+        events: Arc<dyn EventStore>,
+        items: Arc<dyn ItemStore>,
+        usage: Arc<dyn UsageStore>,
+    ) -> Self {
+        Self { threads, runs, events, items, usage }
+    }
+
+    /// Threads.
+    #[must_use]
+    pub fn threads(&self) -> &dyn ThreadStore {
+        &*self.threads
+    }
+
+    /// Runs.
+    #[must_use]
+    pub fn runs(&self) -> &dyn RunStore {
+        &*self.runs
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn events(&self) -> &dyn EventStore {
+        &*self.events
+    }
+
+    /// The item index.
+    #[must_use]
+    pub fn items(&self) -> &dyn ItemStore {
+        &*self.items
+    }
+
+    /// Usage.
+    #[must_use]
+    pub fn usage(&self) -> &dyn UsageStore {
+        &*self.usage
+    }
+
+    /// Admits a run: its row, the thread's slot, a new epoch and its input in one commit.
+    ///
+    /// With an idempotency key, a second admission is answered with the run of the first if the
+    /// request is the same, and is `Conflict` if it is not. A slot that another run holds is `Conflict`.
+    pub async fn admit(&self, scope: &Scope, new: NewRun) -> Result<Admitted> {
+        if let Some(run) = self.admitted_before(scope, &new).await? {
+            return Ok(Admitted { run, created: false });
+        }
+        let commit = Commit {
+            create_missing: new.create_missing.clone(),
+            transition: Some(Transition::Admit(Box::new(new.admission.clone()))),
+            ..Commit::of_run(new.thread_id.clone(), new.run_id.clone())
+        }
+        .with_events(new.input.clone());
+        match self.events.append(scope, commit).await {
+            Ok(_) => {
+                let run = self.runs.get(scope, &new.thread_id, &new.run_id).await?;
+                Ok(Admitted { run, created: true })
+            }
+            // Somebody with the same key may have come first.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) => {
+                match self.admitted_before(scope, &new).await? {
+                    Some(run) => Ok(Admitted { run, created: false }),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn admitted_before(&self, scope: &Scope, new: &NewRun) -> Result<Option<Run>> {
+        let Some(key) = &new.admission.idempotency_key else { return Ok(None) };
+        match self.runs.find_by_idempotency_key(scope, &new.thread_id, key).await {
+            Ok(Some(run)) if run.request_hash == new.admission.request_hash => Ok(Some(run)),
+            Ok(Some(run)) => Err(Error::conflict(
+                "idempotency_key",
+                run.request_hash.as_deref().unwrap_or("no request_hash"),
+                new.admission.request_hash.as_deref().unwrap_or("no request_hash"),
+            )),
+            Ok(None) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound && new.create_missing.is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a run: its last events, usage, status and totals, and the thread's status, in one commit.
+    ///
+    /// On a run that has ended nothing is written and the stored outcome is returned.
+    pub async fn finish(&self, scope: &Scope, finish: Finish) -> Result<Finished> {
+        let commit = Commit {
+            mark: Some(finish.mark),
+            events: finish.events,
+            usage: finish.usage,
+            progress: finish.progress,
+            transition: Some(Transition::Finish { outcome: finish.outcome, at: finish.at }),
+            ..Commit::of_run(finish.thread_id.clone(), finish.run_id.clone())
+        };
+        match self.events.append(scope, commit).await {
+            Ok(receipt) => {
+                let run = self.runs.get(scope, &finish.thread_id, &finish.run_id).await?;
+                Ok(Finished { run, receipt: Some(receipt) })
+            }
+            // A conflict is another end under the mark of the stored one.
+            Err(error) if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::Conflict) => {
+                let run = self.runs.get(scope, &finish.thread_id, &finish.run_id).await?;
+                if run.status.is_terminal() { Ok(Finished { run, receipt: None }) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Follows a thread's log from after `after_seq`, without skipping.
+    ///
+    /// Appends of this process are seen at once, those of others within `poll`. The stream ends
+    /// after its first error, which is `NotFound` once the thread is deleted.
+    #[must_use]
+    pub fn tail(
+        &self,
+        scope: Scope,
+        thread: ThreadId,
+        after_seq: u64,
+        poll: Duration,
+    ) -> BoxStream<'static, Result<TailItem>> {
+        tail::tail(Arc::clone(&self.events), scope, thread, after_seq, poll)
+    }
+}

@@ -1,0 +1,126 @@
+//! What a deletion takes along, and what it leaves.
+
+use pretty_assertions::assert_eq;
+
+use crate::testing::build::*;
+use crate::{
+    Commit, Deleted, ErrorKind, ItemFilter, ItemStatus, Ledger, Scope, SeqRange, ThreadId, TokenCounts,
+};
+
+/// A thread with two ended runs of three events each, an item and a call in the first.
+async fn two_runs(ledger: &Ledger) -> (Admitted, Admitted) {
+    let first = running(ledger).await;
+    let mut batch = first.commit(0, vec![message("a"), tool_ended("i", ItemStatus::Completed)]);
+    batch.usage.push(call("c", TokenCounts::of(1, 1)));
+    ok(commit(ledger, batch).await);
+    finish(ledger, &first, 2).await;
+    let second = admit(ledger, &first.thread, "r2").await;
+    ok(commit(ledger, second.commit(0, vec![message("b"), note("c")])).await);
+    finish(ledger, &second, 2).await;
+    (first, second)
+}
+
+async fn items(ledger: &Ledger, thread: &ThreadId) -> usize {
+    let page =
+        ledger.items().list(&Scope::System, thread, &ItemFilter::default(), &SeqRange::default()).await;
+    ok(page).items.len()
+}
+
+/// A run goes with its events, items and usage; the other stays.
+pub async fn a_run_goes_with_all_below_it(ledger: &Ledger) {
+    let (first, second) = two_runs(ledger).await;
+    let deleted = ok(ledger.events().delete_by_run(&Scope::System, &first.thread, &first.run).await);
+    assert_eq!(deleted, Deleted { events: 3, items: 1, usage: 1, runs: 1 });
+    assert_eq!(seqs(&log(ledger, &first.thread).await), [4, 5, 6]);
+    assert_eq!(items(ledger, &first.thread).await, 0);
+    assert_eq!(ok(ledger.usage().by_thread(&Scope::System, &first.thread).await).totals.llm_calls, 0);
+    assert_eq!(kind(ledger.runs().get(&Scope::System, &first.thread, &first.run).await), ErrorKind::NotFound);
+    assert_eq!(ok(ledger.events().count_messages(&Scope::System, &first.thread).await), 1);
+    assert_eq!(run_of(ledger, &second).await.message_count, 1);
+    let again = ledger.events().delete_by_run(&Scope::System, &first.thread, &first.run).await;
+    assert_eq!(kind(again), ErrorKind::NotFound);
+}
+
+/// The newest run's numbers are not used again.
+pub async fn a_deletion_never_frees_a_seq(ledger: &Ledger) {
+    let (first, second) = two_runs(ledger).await;
+    ok(ledger.events().delete_by_run(&Scope::System, &first.thread, &second.run).await);
+    assert_eq!(append(ledger, &first.thread, vec![note("next")]).await.seqs, [7]);
+    ok(ledger.events().delete_by_thread(&Scope::System, &first.thread).await);
+    assert_eq!(append(ledger, &first.thread, vec![note("next")]).await.seqs, [8]);
+}
+
+/// An emptied thread stays and counts on.
+pub async fn a_log_is_emptied(ledger: &Ledger) {
+    let (first, _) = two_runs(ledger).await;
+    append(ledger, &first.thread, vec![message("of nobody")]).await;
+    let deleted = ok(ledger.events().delete_by_thread(&Scope::System, &first.thread).await);
+    assert_eq!(deleted, Deleted { events: 7, items: 1, usage: 1, runs: 2 });
+    assert_eq!(log(ledger, &first.thread).await, []);
+    assert_eq!(items(ledger, &first.thread).await, 0);
+    assert_eq!(ok(ledger.events().count_messages(&Scope::System, &first.thread).await), 0);
+    let again = ok(ledger.events().delete_by_thread(&Scope::System, &first.thread).await);
+    assert_eq!(again, Deleted::default());
+    admit(ledger, &first.thread, "r").await;
+}
+
+/// A run that is active is not deleted, and neither is the thread around it.
+pub async fn what_is_active_is_not_deleted(ledger: &Ledger) {
+    let run = running(ledger).await;
+    ok(commit(ledger, run.commit(0, vec![note("a")])).await);
+    let events = ledger.events();
+    assert_eq!(kind(events.delete_by_run(&Scope::System, &run.thread, &run.run).await), ErrorKind::Conflict);
+    assert_eq!(kind(events.delete_by_thread(&Scope::System, &run.thread).await), ErrorKind::Conflict);
+    assert_eq!(kind(ledger.threads().delete(&Scope::System, &run.thread).await), ErrorKind::Conflict);
+    assert_eq!(log(ledger, &run.thread).await.len(), 1);
+}
+
+/// An ended run may go while another is active.
+pub async fn an_ended_run_is_deleted_beside_an_active_one(ledger: &Ledger) {
+    let (first, _) = two_runs(ledger).await;
+    let active = admit(ledger, &first.thread, "r3").await;
+    ok(ledger.events().delete_by_run(&Scope::System, &first.thread, &first.run).await);
+    assert_eq!(ok(commit(ledger, active.commit(0, vec![note("on")])).await).seqs, [7]);
+}
+
+/// A deleted thread is gone for every reader, and takes no append.
+pub async fn a_deleted_thread_is_gone(ledger: &Ledger) {
+    let (first, _) = two_runs(ledger).await;
+    let deleted = ok(ledger.threads().delete(&Scope::System, &first.thread).await);
+    assert_eq!(deleted, Deleted { events: 6, items: 1, usage: 1, runs: 2 });
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &first.thread).await), ErrorKind::NotFound);
+    assert_eq!(kind(ledger.threads().delete(&Scope::System, &first.thread).await), ErrorKind::NotFound);
+    assert_eq!(kind(ledger.runs().find(&Scope::System, &first.run).await), ErrorKind::NotFound);
+    let late = Commit::new(first.thread.clone()).with_events(vec![note("late")]);
+    assert_eq!(kind(commit(ledger, late).await), ErrorKind::NotFound);
+    let late = first.unmarked(vec![note("late")]);
+    assert_eq!(kind(commit(ledger, late).await), ErrorKind::NotFound);
+}
+
+/// Pages are full of what is left, whatever was between.
+pub async fn pages_step_over_what_is_gone(ledger: &Ledger) {
+    let (first, second) = two_runs(ledger).await;
+    append(ledger, &first.thread, vec![message("7"), message("8")]).await;
+    ok(ledger.events().delete_by_run(&Scope::System, &first.thread, &second.run).await);
+    for (range, expected, has_more) in [
+        (SeqRange::after(2, 2), vec![3, 7], true),
+        (SeqRange::after(4, 2), vec![7, 8], false),
+        (SeqRange::before(8, 2), vec![3, 7], true),
+        (SeqRange::last(3), vec![3, 7, 8], true),
+    ] {
+        let filter = crate::EventFilter::default();
+        let page = ok(ledger.events().list_events(&Scope::System, &first.thread, &filter, &range).await);
+        assert_eq!((seqs(&page.items), page.has_more), (expected, has_more), "{range:?}");
+    }
+}
+
+/// A deleted run takes no late record.
+pub async fn nothing_is_put_on_a_deleted_run(ledger: &Ledger) {
+    let (first, _) = two_runs(ledger).await;
+    ok(ledger.events().delete_by_run(&Scope::System, &first.thread, &first.run).await);
+    assert_eq!(kind(commit(ledger, first.unmarked(vec![note("late")])).await), ErrorKind::NotFound);
+    let event = crate::EventDraft { once_key: Some("k".to_owned()), ..note("late") };
+    let put = ledger.events().put_if_absent(&Scope::System, &first.thread, &first.run, event).await;
+    assert_eq!(kind(put), ErrorKind::NotFound);
+    assert_eq!(log(ledger, &first.thread).await.len(), 3);
+}

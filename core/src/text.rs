@@ -1,0 +1,278 @@
+//! Text safety: what databases refuse, and what is too long.
+//!
+//! PostgreSQL takes neither NUL in text nor `\u0000` or a lone surrogate in jsonb; SQLite takes
+//! all of them. Here is the one place where such text is made safe, so that every backend stores
+//! and answers the same.
+
+use std::borrow::Cow;
+
+/// The most characters kept of a run's first human and last AI message.
+pub const SUMMARY_CHARS: usize = 2_000;
+
+/// Marks an escaped code unit in a jsonb column: this character, then four hexadecimal digits.
+///
+/// A private-use character, so that text hardly ever holds it; where it does, it is escaped too.
+const JSONB_ESCAPE: char = '\u{f5e7}';
+
+/// Makes an error or summary text storable everywhere: NUL becomes U+FFFD, and the text says how many did.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    match text.matches('\0').count() {
+        0 => Cow::Borrowed(text),
+        count => Cow::Owned(format!(
+            "{} [{count} NUL {} replaced]",
+            text.replace('\0', "\u{fffd}"),
+            if count == 1 { "character" } else { "characters" },
+        )),
+    }
+}
+
+/// The summary of a message: white space at both ends dropped, then the first
+/// [`SUMMARY_CHARS`] characters; `None` where nothing is left.
+///
+/// White space is what Python's `str.strip` takes (U+001C to U+001F included), because the
+/// summaries of imported runs were made by it.
+#[must_use]
+pub fn summary(text: &str) -> Option<String> {
+    let strip = |c: char| c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}');
+    let stripped = text.trim_matches(strip);
+    if stripped.is_empty() {
+        return None;
+    }
+    let kept: String = stripped.chars().take(SUMMARY_CHARS).collect();
+    Some(clean(&kept).into_owned())
+}
+
+/// A short name for a long text: 32 hexadecimal digits (FNV-1a, 128 bits), the same everywhere
+/// and for ever. It tells texts apart; it proves nothing against somebody who wants a collision.
+#[must_use]
+pub fn fingerprint(text: &str) -> String {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:032x}")
+}
+
+/// Cuts a JSON document to about `cap` bytes: its first and last parts, as valid JSON.
+///
+/// A string stays a string with the middle left out. Anything else becomes
+/// `{"head": "...", "tail": "..."}`, both being pieces of the document's text.
+/// `None` where the document fits.
+#[must_use]
+pub fn truncate_json(document: &str, cap: usize) -> Option<String> {
+    if document.len() <= cap {
+        return None;
+    }
+    if let Ok(text) = serde_json::from_str::<String>(document) {
+        let (head, tail) = ends(&text, cap);
+        let left_out = text.len() - head.len() - tail.len();
+        let joined = format!("{head}\n[{left_out} bytes left out]\n{tail}");
+        return Some(serde_json::Value::from(joined).to_string());
+    }
+    let (head, tail) = ends(document, cap);
+    Some(serde_json::json!({ "head": head, "tail": tail }).to_string())
+}
+
+/// The first three quarters of `cap` bytes and the last quarter, cut between characters.
+fn ends(text: &str, cap: usize) -> (&str, &str) {
+    if text.len() <= cap {
+        return (text, "");
+    }
+    let mut head = cap - cap / 4;
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    let mut tail = text.len() - cap / 4;
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    (&text[..head], &text[tail..])
+}
+
+/// Escapes a JSON document for a jsonb column: NUL, lone surrogates and the escape character
+/// itself, in every string and key, become the escape character and four digits.
+/// [`unescape_jsonb`] undoes it.
+#[must_use]
+pub fn escape_jsonb(document: &str) -> Cow<'_, str> {
+    if !document.contains("\\u") && !document.contains(JSONB_ESCAPE) {
+        return Cow::Borrowed(document);
+    }
+    rewrite(document, |unit| match unit {
+        Unit::Lone(code) => Some(escaped(code)),
+        Unit::Escape(c) if c == '\0' || c == JSONB_ESCAPE => Some(escaped(c as u32)),
+        Unit::Literal(JSONB_ESCAPE) => Some(escaped(JSONB_ESCAPE as u32)),
+        Unit::Escape(_) | Unit::Literal(_) => None,
+    })
+}
+
+fn escaped(code: u32) -> String {
+    format!("{JSONB_ESCAPE}{code:04x}")
+}
+
+/// Undoes [`escape_jsonb`] in a document that a jsonb column returned.
+#[must_use]
+pub fn unescape_jsonb(document: &str) -> Cow<'_, str> {
+    if !document.contains(JSONB_ESCAPE) {
+        return Cow::Borrowed(document);
+    }
+    let mut out = String::with_capacity(document.len());
+    let mut pieces = document.split(JSONB_ESCAPE);
+    out.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        match piece.get(..4).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit())) {
+            Some(digits) => {
+                out.push_str("\\u");
+                out.push_str(digits);
+                out.push_str(&piece[4..]);
+            }
+            // Not ours: somebody else wrote the column. Kept as it is.
+            None => {
+                out.push(JSONB_ESCAPE);
+                out.push_str(piece);
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A JSON document with U+FFFD in place of each lone surrogate escape.
+#[must_use]
+pub fn replace_lone_surrogates(document: &str) -> Cow<'_, str> {
+    if !document.contains("\\u") {
+        return Cow::Borrowed(document);
+    }
+    rewrite(document, |unit| match unit {
+        Unit::Lone(_) => Some("\u{fffd}".to_owned()),
+        Unit::Escape(_) | Unit::Literal(_) => None,
+    })
+}
+
+/// One character of a JSON document's text, as a rewriting function sees it.
+enum Unit {
+    /// A `\uXXXX` escape, or a pair of them, that stands for this character.
+    Escape(char),
+    /// A `\uXXXX` escape of half a surrogate pair.
+    Lone(u32),
+    /// A character that stands for itself.
+    Literal(char),
+}
+
+/// Walks the document and replaces each unit for which `replace` gives text.
+/// A backslash occurs only inside strings in JSON, so no further parsing is needed.
+fn rewrite(document: &str, mut replace: impl FnMut(Unit) -> Option<String>) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(c) = document[at..].chars().next() {
+        let (unit, len) = if c == '\\' {
+            match escape_at(&document[at..]) {
+                Some(found) => found,
+                None => {
+                    // A two-character escape (`\\`, `\"`, `\n`): step over both.
+                    at += 1 + document[at + 1..].chars().next().map_or(0, char::len_utf8);
+                    continue;
+                }
+            }
+        } else {
+            (Unit::Literal(c), c.len_utf8())
+        };
+        if let Some(text) = replace(unit) {
+            out.push_str(&document[copied..at]);
+            out.push_str(&text);
+            copied = at + len;
+        }
+        at += len;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(document);
+    }
+    out.push_str(&document[copied..]);
+    Cow::Owned(out)
+}
+
+/// The `\uXXXX` escape, or the pair, that `text` starts with, and its length in bytes.
+fn escape_at(text: &str) -> Option<(Unit, usize)> {
+    let first = code_unit(text)?;
+    match first {
+        0xd800..0xdc00 => match text.get(6..).and_then(code_unit) {
+            Some(second @ 0xdc00..0xe000) => {
+                let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                Some((Unit::Escape(char::from_u32(code)?), 12))
+            }
+            _ => Some((Unit::Lone(first), 6)),
+        },
+        0xdc00..0xe000 => Some((Unit::Lone(first), 6)),
+        _ => Some((Unit::Escape(char::from_u32(first)?), 6)),
+    }
+}
+
+fn code_unit(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nul_is_replaced_and_said() {
+        assert_eq!(clean("plain"), "plain");
+        assert_eq!(clean("a\0b\0"), "a\u{fffd}b\u{fffd} [2 NUL characters replaced]");
+    }
+
+    #[test]
+    fn summaries_count_characters_and_strip_as_python_does() {
+        assert_eq!(summary(" \u{1c}\n "), None);
+        assert_eq!(summary(" \u{1f}hé\u{200b} ").as_deref(), Some("hé\u{200b}"));
+        assert_eq!(summary(&"é".repeat(3_000)).map(|s| s.chars().count()), Some(2_000));
+    }
+
+    #[test]
+    fn jsonb_escape_covers_what_postgresql_refuses() {
+        let document = "{\"\\u0000k\":[\"\\udce9 \\ud83d\\ude00 \\\\u0000 \u{f5e7} \\uf5e7\"]}";
+        let safe = escape_jsonb(document);
+        assert_eq!(
+            safe,
+            "{\"\u{f5e7}0000k\":[\"\u{f5e7}dce9 \\ud83d\\ude00 \\\\u0000 \u{f5e7}f5e7 \u{f5e7}f5e7\"]}"
+        );
+        assert_eq!(
+            unescape_jsonb(&safe),
+            "{\"\\u0000k\":[\"\\udce9 \\ud83d\\ude00 \\\\u0000 \\uf5e7 \\uf5e7\"]}"
+        );
+    }
+
+    #[test]
+    fn truncated_documents_are_json_with_both_ends() {
+        assert_eq!(truncate_json("\"short\"", 10), None);
+        let string = serde_json::Value::from(format!("A{}Z", "é".repeat(9_000))).to_string();
+        let cut: String = serde_json::from_str(&truncate_json(&string, 1_000).unwrap()).unwrap();
+        assert!(cut.starts_with('A') && cut.ends_with('Z') && cut.len() < 1_100, "{}", cut.len());
+        let object = serde_json::json!({ "key": "x".repeat(9_000) }).to_string();
+        let cut: serde_json::Value = serde_json::from_str(&truncate_json(&object, 1_000).unwrap()).unwrap();
+        assert!(cut["head"].as_str().unwrap().starts_with("{\"key\":\"xx"));
+        assert!(cut["tail"].as_str().unwrap().ends_with("xx\"}"));
+    }
+
+    proptest! {
+        #[test]
+        fn jsonb_escape_is_reversible(strings in prop::collection::vec("[\u{0}\u{f5e7}\\\\\"u0-9a-f\\PC]{0,20}", 0..4)) {
+            let document = serde_json::to_string(&strings).unwrap();
+            let safe = escape_jsonb(&document).into_owned();
+            let parsed: Vec<String> = serde_json::from_str(&safe).unwrap();
+            prop_assert!(parsed.iter().all(|s| !s.contains('\0')));
+            let back: Vec<String> = serde_json::from_str(&unescape_jsonb(&safe)).unwrap();
+            prop_assert_eq!(back, strings);
+        }
+
+        #[test]
+        fn rewriting_never_panics(text in "\\PC*", cap in 0usize..64) {
+            let _ = escape_jsonb(&text);
+            let _ = unescape_jsonb(&text);
+            let _ = replace_lone_surrogates(&text);
+            let _ = truncate_json(&text, cap);
+        }
+    }
+}

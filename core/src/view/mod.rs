@@ -1,0 +1,4 @@
+//! Pure functions from records to what readers want.
+
+pub mod items;
+pub mod legacy;
