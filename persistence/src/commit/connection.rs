@@ -1,0 +1,80 @@
+//! Opening a lane's connection.
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions as _, Connection as _, Executor};
+
+use super::statement::Connection;
+
+/// How many bytes a lane writes between checkpoints of SQLite's log.
+const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Opens a lane's connections.
+#[derive(Clone, Debug)]
+pub(crate) enum Opener {
+    Postgres(Box<PgConnectOptions>),
+    File(Box<SqliteConnectOptions>),
+    /// The only connection there is; borrowed for each group.
+    Memory(SqlitePool),
+}
+
+impl Opener {
+    pub(super) async fn open(&self) -> Result<Connection, sqlx::Error> {
+        match self {
+            Self::Postgres(options) => Ok(Connection::Postgres(Box::new(options.connect().await?))),
+            Self::File(options) => {
+                // A checkpoint inside a commit is the slowest commit of all; see `Checkpoints`.
+                let options = options.as_ref().clone().pragma("wal_autocheckpoint", "0");
+                Ok(Connection::File(Box::new(options.connect().await?)))
+            }
+            Self::Memory(pool) => Ok(Connection::Memory(pool.acquire().await?)),
+        }
+    }
+
+    /// Whether a lane keeps its connection between groups.
+    pub(super) fn is_held(&self) -> bool {
+        !matches!(self, Self::Memory(_))
+    }
+}
+
+/// Moves SQLite's log into the database now and then, beside the lane.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    written: u64,
+    running: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Checkpoints {
+    /// Counts what was written, and starts a checkpoint when it is time.
+    pub(super) fn wrote(&mut self, opener: &Opener, bytes: u64) {
+        let Opener::File(options) = opener else { return };
+        self.written = self.written.saturating_add(bytes);
+        let running = self.running.as_ref().is_some_and(|task| !task.is_finished());
+        if self.written < CHECKPOINT_BYTES || running {
+            return;
+        }
+        self.written = 0;
+        let options = options.as_ref().clone();
+        self.running = Some(tokio::spawn(async move {
+            if let Err(error) = checkpoint(&options).await {
+                // The log only grows a little longer: the next one moves it all.
+                tracing::warn!(%error, "a checkpoint of the database's log failed");
+            }
+        }));
+    }
+
+    /// Waits for the checkpoint that runs.
+    pub(super) async fn finish(self) {
+        if let Some(task) = self.running {
+            // It said so itself if it failed.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn checkpoint(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let outcome = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await.map(drop);
+    connection.close().await?;
+    outcome
+}

@@ -1,0 +1,501 @@
+//! One lane's work: groups, retries, answers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use runledger_core::{
+    AppendSignal, Applied, Error, Expected, Prepared, Receipt, Result, ThreadHead, ThreadId,
+};
+use tokio::sync::mpsc;
+
+use super::connection::{Checkpoints, Opener};
+use super::decide::{Decision, Facts, Writes, decide};
+use super::lanes::Job;
+use super::load::{self, Failure};
+use super::statement::{Connection, Statement};
+use super::{hot, steps};
+use crate::dialect::Dialect;
+use crate::error_map::{self, Trouble};
+
+/// A group takes no further commit beyond this many rows or bytes.
+const GROUP_ROWS: usize = 2_000;
+const GROUP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How often, and for how long, a group is tried that fails for a reason that may pass.
+const TRIES: u32 = 8;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After this long without work a connection is asked whether it still lives.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How many heads a lane remembers.
+const HEADS: usize = 4_096;
+
+/// How many groups a thread goes the locked way after its head turned out to be changed by others.
+const WARY: u32 = 32;
+
+const OPERATION: &str = "the commit";
+
+/// How long to wait before try number `tried` + 1; not the same for all that wait.
+pub(crate) fn backoff(tried: u32) -> Duration {
+    let spread = u64::from(runledger_core::Timestamp::now().unix_micros().unsigned_abs() as u32 % 1_000);
+    Duration::from_micros((1_000 + spread) << tried.min(8))
+}
+
+/// Whether a failed write may have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Before,
+    Committing,
+}
+
+/// Why a group was not stored.
+enum Failed {
+    Driver { error: Arc<sqlx::Error>, stage: Stage },
+    Stored(Error),
+}
+
+impl Failed {
+    fn before(error: sqlx::Error) -> Self {
+        Self::Driver { error: Arc::new(error), stage: Stage::Before }
+    }
+
+    fn committing(error: sqlx::Error) -> Self {
+        Self::Driver { error: Arc::new(error), stage: Stage::Committing }
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Driver(error) => Self::before(error),
+            Failure::Stored(error) => Self::Stored(error),
+        }
+    }
+}
+
+/// A lane between its groups.
+pub(super) struct Lane {
+    opener: Opener,
+    signal: AppendSignal,
+    connection: Option<Connection>,
+    used: Instant,
+    heads: HashMap<ThreadId, ThreadHead>,
+    wary: HashMap<ThreadId, u32>,
+    checkpoints: Checkpoints,
+}
+
+impl Lane {
+    pub(super) fn new(opener: Opener, signal: AppendSignal) -> Self {
+        Self {
+            opener,
+            signal,
+            connection: None,
+            used: Instant::now(),
+            heads: HashMap::new(),
+            wary: HashMap::new(),
+            checkpoints: Checkpoints::default(),
+        }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.recv().await {
+            let group = gather(first, &mut queue);
+            // Whoever waits is told by the end of its channel; the lane goes on with a new connection.
+            if AssertUnwindSafe(self.serve(group)).catch_unwind().await.is_err() {
+                tracing::error!("a lane panicked; its callers were told that the outcome is unknown");
+                self.forget();
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+        }
+        self.checkpoints.finish().await;
+    }
+
+    fn forget(&mut self) {
+        self.connection = None;
+        self.heads.clear();
+    }
+
+    async fn serve(&mut self, group: Vec<Job>) {
+        let (plain, mut rest) = self.split(group);
+        if !plain.is_empty() {
+            rest.extend(self.guarded(plain).await);
+            rest.sort_by(|a, b| a.commit.thread_id.cmp(&b.commit.thread_id));
+        }
+        self.locked(rest).await;
+        if !self.opener.is_held() {
+            self.connection = None;
+        }
+        self.used = Instant::now();
+    }
+
+    /// The commits whose threads' heads are remembered and that need to know nothing else, and the others.
+    fn split(&mut self, group: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+        let threads: BTreeSet<&ThreadId> = group.iter().map(|job| &job.commit.thread_id).collect();
+        let mut locked = BTreeSet::new();
+        for thread in threads {
+            match self.wary.get_mut(thread) {
+                Some(0) => drop(self.wary.remove(thread)),
+                Some(left) => {
+                    *left -= 1;
+                    locked.insert(thread.clone());
+                }
+                None => {}
+            }
+        }
+        for job in &group {
+            let commit = &job.commit;
+            if commit.transition.is_some()
+                || commit.expected != Expected::Any
+                || !self.heads.contains_key(&commit.thread_id)
+            {
+                locked.insert(commit.thread_id.clone());
+            }
+        }
+        group.into_iter().partition(|job| !locked.contains(&job.commit.thread_id))
+    }
+
+    async fn connection(&mut self) -> Result<&mut Connection, sqlx::Error> {
+        if let Some(connection) = &mut self.connection
+            && self.used.elapsed() > IDLE
+            && connection.ping().await.is_err()
+        {
+            self.forget();
+        }
+        self.used = Instant::now();
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            none => Ok(none.insert(self.opener.open().await?)),
+        }
+    }
+
+    /// Stores commits in one call that is guarded by the remembered heads; gives back those that
+    /// have to go the locked way.
+    async fn guarded(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+        let mut facts = Facts { assumed: true, ..Facts::default() };
+        for job in &jobs {
+            if let Some(head) = self.heads.get(&job.commit.thread_id) {
+                facts.heads.insert(job.commit.thread_id.clone(), head.clone());
+            }
+        }
+        let mut writes = Writes::default();
+        let (mut stored, mut left) = (Vec::new(), Vec::new());
+        for job in jobs {
+            match decide(&mut facts, &mut writes, &job.scope, &job.commit) {
+                Decision::Stored(receipt) => stored.push((job, receipt)),
+                Decision::Refused(_) | Decision::Later => left.push(job),
+            }
+        }
+        if stored.is_empty() {
+            return left;
+        }
+        match self.write_guarded(&writes).await {
+            Ok(true) => self.stored(stored, facts.heads),
+            Ok(false) => left.extend(self.changed(stored)),
+            Err(Failed::Driver { error, stage }) => match Trouble::of(&error) {
+                Trouble::Lost if stage == Stage::Committing => {
+                    self.forget();
+                    left.extend(lost(stored, &error));
+                }
+                Trouble::Lost | Trouble::Ended | Trouble::Unreachable => {
+                    self.forget();
+                    left.extend(stored.into_iter().map(|(job, _)| job));
+                }
+                Trouble::Broken | Trouble::Again | Trouble::Other => left.extend(self.changed(stored)),
+            },
+            Err(Failed::Stored(_)) => left.extend(self.changed(stored)),
+        }
+        left
+    }
+
+    /// Says whether the guards held.
+    async fn write_guarded(&mut self, writes: &Writes) -> Result<bool, Failed> {
+        let connection = self.connection().await.map_err(Failed::before)?;
+        match connection.dialect() {
+            Dialect::Postgres => {
+                let rows = connection.rows(hot::postgres(writes)).await.map_err(Failed::committing)?;
+                Ok(rows.first().and_then(|row| row.int(0)) == Some(1))
+            }
+            Dialect::Sqlite => {
+                let mut sql = Statement::new(Dialect::Sqlite, "BEGIN IMMEDIATE;");
+                hot::sqlite(&mut sql, writes);
+                sql.push("COMMIT");
+                match connection.rows(sql).await {
+                    Ok(_) => Ok(true),
+                    Err(error) => {
+                        self.roll_back().await;
+                        Err(Failed::committing(error))
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was remembered of these threads is not so, or something of the commits is taken.
+    fn changed(&mut self, jobs: Vec<(Job, Receipt)>) -> Vec<Job> {
+        tracing::debug!(commits = jobs.len(), "what was remembered does not hold; the locked way is taken");
+        for (job, _) in &jobs {
+            self.heads.remove(&job.commit.thread_id);
+            self.wary.insert(job.commit.thread_id.clone(), WARY);
+        }
+        jobs.into_iter().map(|(job, _)| job).collect()
+    }
+
+    /// Remembers the heads, tells the followers, answers the callers.
+    fn stored(&mut self, jobs: Vec<(Job, Receipt)>, heads: HashMap<ThreadId, ThreadHead>) {
+        self.checkpoints.wrote(&self.opener, jobs.iter().map(|(job, _)| job.bytes).sum());
+        if self.heads.len() + heads.len() > HEADS {
+            self.heads.clear();
+            self.wary.clear();
+        }
+        for (thread, head) in heads {
+            self.signal.publish(&thread, head.next_seq.saturating_sub(1));
+            self.heads.insert(thread, head);
+        }
+        for (job, receipt) in jobs {
+            job.answer(Ok(receipt));
+        }
+    }
+
+    /// Ends whatever is open. A connection that cannot even do that is given up.
+    async fn roll_back(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        if let Err(error) = connection.run("ROLLBACK").await
+            && !matches!(Trouble::of(&error), Trouble::Other)
+        {
+            self.connection = None;
+        }
+    }
+
+    /// Stores or refuses commits under the locks of their threads' heads, and answers each.
+    async fn locked(&mut self, jobs: Vec<Job>) {
+        let mut groups = vec![jobs];
+        while let Some(group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let alone = group.len() == 1;
+            let (later, failed) = self.locked_group(group).await;
+            if let Some((jobs, error)) = failed {
+                match jobs.into_iter().rev().map(|job| vec![job]) {
+                    // One of them must not fail the others.
+                    each if !alone => groups.extend(each),
+                    each => {
+                        if let Some(job) = each.flatten().next() {
+                            job.answer(Err(error.error()));
+                        }
+                    }
+                }
+            }
+            groups.push(later);
+        }
+    }
+
+    /// Stores a group, and gives back those that have to be asked again, or all of them with what failed.
+    async fn locked_group(&mut self, mut jobs: Vec<Job>) -> (Vec<Job>, Option<(Vec<Job>, Final)>) {
+        let began = Instant::now();
+        let mut tried = 1;
+        loop {
+            let failed = match self.try_locked(&jobs).await {
+                Ok((decisions, heads)) => return (self.answer(jobs, decisions, heads), None),
+                Err(failed) => failed,
+            };
+            self.roll_back().await;
+            let (error, stage) = match failed {
+                Failed::Stored(error) => return (Vec::new(), Some((jobs, Final::Stored(error)))),
+                Failed::Driver { error, stage } => (error, stage),
+            };
+            let trouble = Trouble::of(&error);
+            match trouble {
+                Trouble::Broken | Trouble::Other => return (Vec::new(), Some((jobs, Final::Driver(error)))),
+                Trouble::Lost if stage == Stage::Committing => {
+                    self.forget();
+                    jobs = lost(jobs.into_iter().map(|job| (job, ())).collect(), &error);
+                }
+                Trouble::Lost | Trouble::Ended | Trouble::Unreachable => self.forget(),
+                Trouble::Again => {}
+            }
+            if jobs.is_empty() {
+                return (Vec::new(), None);
+            }
+            if tried >= TRIES || began.elapsed() > PATIENCE {
+                for job in jobs {
+                    job.answer(Err(error_map::map_shared(OPERATION, &error, Applied::No)));
+                }
+                return (Vec::new(), None);
+            }
+            tokio::time::sleep(backoff(tried)).await;
+            tried += 1;
+        }
+    }
+
+    async fn try_locked(
+        &mut self,
+        jobs: &[Job],
+    ) -> Result<(Vec<Decision>, HashMap<ThreadId, ThreadHead>), Failed> {
+        let connection = self.connection().await.map_err(Failed::before)?;
+        let dialect = connection.dialect();
+        connection
+            .run(if dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" })
+            .await
+            .map_err(Failed::before)?;
+        let commits: Vec<&Prepared> = jobs.iter().map(|job| job.commit.as_ref()).collect();
+        let mut facts = load::load(connection, &commits).await?;
+        let mut writes = Writes::default();
+        let decisions =
+            jobs.iter().map(|job| decide(&mut facts, &mut writes, &job.scope, &job.commit)).collect();
+        if writes.is_empty() {
+            connection.run("ROLLBACK").await.map_err(Failed::before)?;
+            return Ok((decisions, HashMap::new()));
+        }
+        for statement in steps::statements(dialect, &writes) {
+            connection.rows(statement).await.map_err(Failed::before)?;
+        }
+        match dialect {
+            Dialect::Postgres => {
+                let rows = connection.rows(hot::postgres(&writes)).await.map_err(Failed::before)?;
+                if rows.first().and_then(|row| row.int(0)) != Some(1) {
+                    return Err(Failed::Stored(Error::corrupt("head", "changed under its lock")));
+                }
+                connection.run("COMMIT").await.map_err(Failed::committing)?;
+            }
+            Dialect::Sqlite => {
+                let mut sql = Statement::new(dialect, "");
+                hot::sqlite(&mut sql, &writes);
+                sql.push("COMMIT");
+                connection.rows(sql).await.map_err(Failed::committing)?;
+            }
+        }
+        Ok((decisions, facts.heads))
+    }
+
+    /// Answers what was decided; gives back what has to be asked again.
+    fn answer(
+        &mut self,
+        jobs: Vec<Job>,
+        decisions: Vec<Decision>,
+        heads: HashMap<ThreadId, ThreadHead>,
+    ) -> Vec<Job> {
+        let (mut done, mut later) = (Vec::new(), Vec::new());
+        let alone = jobs.len() == 1;
+        for (job, decision) in jobs.into_iter().zip(decisions) {
+            match decision {
+                Decision::Stored(receipt) => done.push((job, receipt)),
+                Decision::Refused(error) => job.answer(Err(error)),
+                // Alone there is nothing it could repeat: what it asks for is not there.
+                Decision::Later if alone => {
+                    job.answer(Err(Error::conflict("journal event", "a stored event", "none")));
+                }
+                Decision::Later => later.push(job),
+            }
+        }
+        self.stored(done, heads);
+        later
+    }
+}
+
+/// What a group failed with for good.
+enum Final {
+    Driver(Arc<sqlx::Error>),
+    Stored(Error),
+}
+
+impl Final {
+    fn error(self) -> Error {
+        match self {
+            Self::Driver(error) => error_map::map_shared(OPERATION, &error, Applied::No),
+            Self::Stored(error) => error,
+        }
+    }
+}
+
+/// Commits whose fate is unknown: those with a mark can be sent again, the others are told.
+fn lost<T>(jobs: Vec<(Job, T)>, error: &Arc<sqlx::Error>) -> Vec<Job> {
+    let mut again = Vec::new();
+    for (job, _) in jobs {
+        if job.commit.mark.is_some() {
+            again.push(job);
+        } else {
+            job.answer(Err(error_map::map_shared(OPERATION, error, Applied::Unknown)));
+        }
+    }
+    again
+}
+
+/// Takes what waits, in the order of the threads; within a thread in the order it came.
+fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let (mut rows, mut bytes) = (first.commit.events.len(), first.bytes);
+    let mut group = vec![first];
+    while rows < GROUP_ROWS && bytes < GROUP_BYTES {
+        let Ok(next) = queue.try_recv() else { break };
+        rows += next.commit.events.len().max(1);
+        bytes = bytes.saturating_add(next.bytes);
+        group.push(next);
+    }
+    group.sort_by(|a, b| a.commit.thread_id.cmp(&b.commit.thread_id));
+    group
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Connecting};
+    use pretty_assertions::assert_eq;
+    use runledger_core::{Category, Commit, EventDraft, EventType, Limits, NewThread, RawJson, Scope};
+    use tokio::sync::{Semaphore, oneshot};
+
+    fn job(commit: Commit) -> (Job, oneshot::Receiver<Result<Receipt>>) {
+        let (reply, answer) = oneshot::channel();
+        let room = Arc::new(Semaphore::new(1)).try_acquire_many_owned(1).unwrap();
+        let commit = Arc::new(commit.prepare(&Limits::default()).unwrap());
+        (Job { scope: Scope::System, commit, bytes: 0, reply, room }, answer)
+    }
+
+    fn commit(thread: &str) -> Commit {
+        let event = EventDraft::new(EventType::new("note").unwrap(), Category::Message, RawJson::null());
+        Commit::new(ThreadId::new(thread).unwrap()).with_events(vec![event])
+    }
+
+    #[tokio::test]
+    async fn remembered_heads_are_enough_for_plain_commits_until_somebody_else_writes() {
+        let connecting = Connecting::open(Config::new("sqlite::memory:")).await.unwrap();
+        runledger_migration::up_on(connecting.database(), &Default::default()).await.unwrap();
+        let opener = Opener::Memory(connecting.database().get_sqlite_connection_pool().clone());
+        let (mut one, mut two) =
+            (Lane::new(opener.clone(), AppendSignal::default()), Lane::new(opener, AppendSignal::default()));
+        for thread in ["a", "b"] {
+            let new = NewThread::new(ThreadId::new(thread).unwrap());
+            let (job, answer) = job(Commit { create_missing: Some(new), ..commit(thread) });
+            one.serve(vec![job]).await;
+            assert_eq!(answer.await.unwrap().unwrap().seqs, [1]);
+        }
+        // Two threads in one guarded call.
+        let (jobs, answers): (Vec<_>, Vec<_>) =
+            ["a", "b"].map(|thread| job(commit(thread))).into_iter().unzip();
+        assert_eq!(one.guarded(jobs).await.len(), 0);
+        for answer in answers {
+            assert_eq!(answer.await.unwrap().unwrap().seqs, [2]);
+        }
+        one.connection = None;
+        let (other, answer) = job(commit("b"));
+        two.serve(vec![other]).await;
+        assert_eq!(answer.await.unwrap().unwrap().seqs, [3]);
+        // One head has changed: nothing of the call is stored, and both go the locked way.
+        let (jobs, answers): (Vec<_>, Vec<_>) =
+            ["a", "b"].map(|thread| job(commit(thread))).into_iter().unzip();
+        let left = one.guarded(jobs).await;
+        assert_eq!(left.len(), 2);
+        one.locked(left).await;
+        let mut seqs = Vec::new();
+        for answer in answers {
+            seqs.extend(answer.await.unwrap().unwrap().seqs);
+        }
+        assert_eq!(seqs, [3, 4]);
+    }
+}

@@ -1,0 +1,121 @@
+//! The queues of the lanes, and handing in.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use runledger_core::{AppendSignal, Applied, Error, Prepared, Receipt, Result, Scope, ThreadId};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::connection::Opener;
+use super::lane::Lane;
+
+/// How many commits wait in a lane's queue before their senders do.
+const QUEUE: usize = 1024;
+
+/// How many KiB of payload wait in a lane's queue before their senders do.
+const QUEUE_KIB: u32 = 64 * 1024;
+
+/// A commit that was handed in.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) scope: Scope,
+    pub(super) commit: Arc<Prepared>,
+    pub(super) bytes: u64,
+    pub(super) reply: oneshot::Sender<Result<Receipt>>,
+    /// Its place in the queue's room, until it is answered.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// Answers the caller, if it still listens.
+    pub(super) fn answer(self, answer: Result<Receipt>) {
+        drop(self.room);
+        let _ = self.reply.send(answer);
+    }
+}
+
+#[derive(Debug)]
+struct Entrance {
+    /// `None` once closed.
+    queue: RwLock<Option<mpsc::Sender<Job>>>,
+    room: Arc<Semaphore>,
+}
+
+/// The lanes of a database.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    entrances: Vec<Entrance>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Lanes {
+    /// Starts `count` lanes as tasks of the runtime this is called in.
+    pub(crate) fn start(count: usize, opener: &Opener, signal: &AppendSignal) -> Self {
+        let mut entrances = Vec::with_capacity(count);
+        let mut tasks = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (sender, queue) = mpsc::channel(QUEUE);
+            let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
+            entrances.push(Entrance { queue: RwLock::new(Some(sender)), room });
+            tasks.push(tokio::spawn(Lane::new(opener.clone(), signal.clone()).run(queue)));
+        }
+        Self { entrances, tasks: Mutex::new(tasks) }
+    }
+
+    /// Hands a commit to its thread's lane and waits for the answer.
+    ///
+    /// Whoever stops waiting takes nothing back: the commit is stored or refused all the same.
+    pub(crate) async fn append(&self, scope: &Scope, commit: Prepared) -> Result<Receipt> {
+        let entrance = self.entrance(&commit.thread_id)?;
+        let bytes = bytes_of(&commit);
+        let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(QUEUE_KIB).min(QUEUE_KIB);
+        let room = Arc::clone(&entrance.room).acquire_many_owned(kib).await.map_err(|_| closed())?;
+        let queue =
+            entrance.queue.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let (reply, answer) = oneshot::channel();
+        let job = Job { scope: scope.clone(), commit: Arc::new(commit), bytes, reply, room };
+        queue.send(job).await.map_err(|_| closed())?;
+        drop(queue);
+        answer.await.map_err(|_| Error::Unavailable {
+            applied: Applied::Unknown,
+            source: "the lane of the thread broke off".into(),
+        })?
+    }
+
+    fn entrance(&self, thread: &ThreadId) -> Result<&Entrance> {
+        let mut hasher = DefaultHasher::new();
+        thread.as_str().hash(&mut hasher);
+        let count = self.entrances.len() as u64;
+        let at = hasher.finish().checked_rem(count).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.entrances.get(at)).ok_or_else(closed)
+    }
+
+    /// Takes no more commits, and waits until those that were handed in are answered.
+    pub(crate) async fn close(&self) {
+        for entrance in &self.entrances {
+            entrance.queue.write().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        for task in self.tasks.lock().await.drain(..) {
+            // A lane that broke off has answered by breaking off.
+            let _ = task.await;
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::Unavailable { applied: Applied::No, source: "the ledger was closed".into() }
+}
+
+/// About how many bytes a commit adds to the database.
+fn bytes_of(commit: &Prepared) -> u64 {
+    const ROW: usize = 200;
+    let events: usize = commit
+        .events
+        .iter()
+        .map(|event| {
+            ROW + event.content.as_str().len() + event.metadata.as_ref().map_or(0, |json| json.as_str().len())
+        })
+        .sum();
+    (events + ROW * (1 + commit.usage.len() + commit.item_changes.len())) as u64
+}

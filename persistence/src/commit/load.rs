@@ -1,0 +1,255 @@
+//! Reads what commits are judged by, under the lock of the threads' heads.
+//!
+//! Everything below a thread is written under its head's lock, so what is read after the lock was
+//! taken holds until the transaction ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runledger_core::{
+    Category, Error, Event, EventType, HeadState, ItemKind, ItemMark, ItemStatus, OwnerId, Prepared, RawJson,
+    RunId, RunStatus, SourceId, ThreadHead, ThreadId, Timestamp, Transition,
+};
+
+use super::decide::{Facts, RunFacts};
+use super::statement::{Connection, Row, Statement};
+use crate::dialect::Dialect;
+
+/// Why facts could not be read.
+pub(super) enum Failure {
+    Driver(sqlx::Error),
+    Stored(Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Stored(error)
+    }
+}
+
+/// Locks the heads of the commits' threads and reads everything the commits are judged by.
+pub(super) async fn load(connection: &mut Connection, commits: &[&Prepared]) -> Result<Facts, Failure> {
+    let mut facts = Facts::default();
+    heads(connection, &mut facts, commits).await?;
+    runs(connection, &mut facts, commits).await?;
+    usage(connection, &mut facts, commits).await?;
+    once(connection, &mut facts, commits).await?;
+    idempotency(connection, &mut facts, commits).await?;
+    for commit in commits {
+        stored(connection, &mut facts, commit).await?;
+    }
+    Ok(facts)
+}
+
+/// Locks in the order of the ids, so that two groups cannot wait for each other.
+async fn heads(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepared]) -> Result<(), Failure> {
+    let threads: BTreeSet<&ThreadId> = commits.iter().map(|commit| &commit.thread_id).collect();
+    let threads: Vec<[String; 1]> = threads.into_iter().map(|thread| [thread.to_string()]).collect();
+    let dialect = connection.dialect();
+    let mut select = Statement::new(
+        dialect,
+        "SELECT thread_id, owner_id, state, next_seq, message_count, active_run_id, epoch, journal_ordinal \
+         FROM thread_heads WHERE ",
+    );
+    select.is_one_of(["thread_id"], &threads).push(" ORDER BY thread_id");
+    if dialect == Dialect::Postgres {
+        select.push(" FOR UPDATE");
+    }
+    for row in connection.rows(select).await? {
+        let head = head(&row)?;
+        facts.heads.insert(head.thread_id.clone(), head);
+    }
+    Ok(())
+}
+
+fn head(row: &Row) -> Result<ThreadHead, Error> {
+    Ok(ThreadHead {
+        thread_id: ThreadId::new(text(row, 0)?)?,
+        owner_id: row.text(1).map(OwnerId::new).transpose()?,
+        state: HeadState::from_stored(text(row, 2)?),
+        next_seq: count(row, 3)?,
+        message_count: count(row, 4)?,
+        active_run_id: row.text(5).map(RunId::new).transpose()?,
+        epoch: count(row, 6)?,
+        journal_ordinal: count(row, 7)?,
+    })
+}
+
+fn unreadable(at: usize) -> Error {
+    Error::corrupt("row", format!("column {at} does not have the type of the schema"))
+}
+
+fn text(row: &Row, at: usize) -> Result<&str, Error> {
+    row.text(at).ok_or_else(|| unreadable(at))
+}
+
+fn count(row: &Row, at: usize) -> Result<u64, Error> {
+    row.count(at).ok_or_else(|| unreadable(at))
+}
+
+async fn runs(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepared]) -> Result<(), Failure> {
+    let mut keys: BTreeSet<[String; 2]> = BTreeSet::new();
+    for commit in commits {
+        let mut add = |run: &RunId| keys.insert([commit.thread_id.to_string(), run.to_string()]);
+        commit.run_id.as_ref().map(&mut add);
+        if let Some(Transition::Admit(admission)) = &commit.transition {
+            admission.follow_up_to_run_id.as_ref().map(&mut add);
+            admission.parent_run_id.as_ref().map(&mut add);
+        }
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut select =
+        Statement::new(connection.dialect(), "SELECT thread_id, run_id, status, epoch FROM runs WHERE ");
+    select.is_one_of(["thread_id", "run_id"], &Vec::from_iter(keys));
+    for row in connection.rows(select).await? {
+        let run = RunFacts { status: RunStatus::from_stored(text(&row, 2)?), epoch: count(&row, 3)? };
+        facts.runs.insert((ThreadId::new(text(&row, 0)?)?, RunId::new(text(&row, 1)?)?), run);
+    }
+    Ok(())
+}
+
+async fn usage(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepared]) -> Result<(), Failure> {
+    let keys: BTreeSet<[String; 2]> = commits
+        .iter()
+        .flat_map(|commit| {
+            commit.usage.iter().map(|call| [commit.thread_id.to_string(), call.source_id.to_string()])
+        })
+        .collect();
+    let keys = Vec::from_iter(keys);
+    // SQLite takes so many values in one statement.
+    for keys in keys.chunks(10_000) {
+        let mut select = Statement::new(
+            connection.dialect(),
+            "SELECT thread_id, source_id, total_tokens FROM usage_records WHERE ",
+        );
+        select.is_one_of(["thread_id", "source_id"], keys);
+        for row in connection.rows(select).await? {
+            let key = (ThreadId::new(text(&row, 0)?)?, SourceId::new(text(&row, 1)?)?);
+            facts.usage.insert(key, count(&row, 2)?);
+        }
+    }
+    Ok(())
+}
+
+async fn once(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepared]) -> Result<(), Failure> {
+    let mut keys: BTreeSet<[String; 3]> = BTreeSet::new();
+    for commit in commits {
+        let Some(run) = &commit.run_id else { continue };
+        for key in commit.events.iter().filter_map(|event| event.once_key.as_ref()) {
+            keys.insert([commit.thread_id.to_string(), run.to_string(), key.clone()]);
+        }
+    }
+    let keys = Vec::from_iter(keys);
+    for keys in keys.chunks(10_000) {
+        let mut select = Statement::new(
+            connection.dialect(),
+            "SELECT thread_id, run_id, once_key, seq FROM run_events WHERE once_key IS NOT NULL AND ",
+        );
+        select.is_one_of(["thread_id", "run_id", "once_key"], keys);
+        for row in connection.rows(select).await? {
+            let key =
+                (ThreadId::new(text(&row, 0)?)?, RunId::new(text(&row, 1)?)?, text(&row, 2)?.to_owned());
+            facts.once.insert(key, count(&row, 3)?);
+        }
+    }
+    Ok(())
+}
+
+async fn idempotency(
+    connection: &mut Connection,
+    facts: &mut Facts,
+    commits: &[&Prepared],
+) -> Result<(), Failure> {
+    let mut keys: BTreeSet<[String; 2]> = BTreeSet::new();
+    for commit in commits {
+        if let Some(Transition::Admit(admission)) = &commit.transition
+            && let Some(key) = &admission.idempotency_key
+        {
+            keys.insert([commit.thread_id.to_string(), key.clone()]);
+        }
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut select = Statement::new(
+        connection.dialect(),
+        "SELECT thread_id, idempotency_key, run_id FROM runs WHERE idempotency_key IS NOT NULL AND ",
+    );
+    select.is_one_of(["thread_id", "idempotency_key"], &Vec::from_iter(keys));
+    for row in connection.rows(select).await? {
+        let key = (ThreadId::new(text(&row, 0)?)?, text(&row, 1)?.to_owned());
+        facts.idempotency.insert(key, RunId::new(text(&row, 2)?)?);
+    }
+    Ok(())
+}
+
+/// Reads the events that an earlier try of the commit may have stored.
+async fn stored(connection: &mut Connection, facts: &mut Facts, commit: &Prepared) -> Result<(), Failure> {
+    let (Some(mark), Some(run), Some(head)) =
+        (commit.mark, &commit.run_id, facts.heads.get(&commit.thread_id))
+    else {
+        return Ok(());
+    };
+    let ends = matches!(commit.transition, Some(Transition::Finish { .. }));
+    if commit.events.is_empty() || (mark.ordinal >= head.journal_ordinal && !ends) {
+        return Ok(());
+    }
+    let end = mark.ordinal.saturating_add(commit.events.len() as u64);
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let mut select = Statement::new(
+        connection.dialect(),
+        "SELECT seq, journal_ordinal, once_key, event_type, category, item_id, item_kind, item_status, call_id, \
+         parent_item_id, content, content_bytes, metadata FROM run_events WHERE thread_id = ",
+    );
+    // The range of the run's seqs, because events have no index by run.
+    select.bind(commit.thread_id.as_str()).push(" AND run_id = ").bind(run.as_str());
+    select.push(" AND seq >= (SELECT first_seq FROM runs WHERE thread_id = ").bind(commit.thread_id.as_str());
+    select.push(" AND run_id = ").bind(run.as_str());
+    select.push(") AND journal_ordinal >= ").bind(signed(mark.ordinal));
+    select.push(" AND journal_ordinal < ").bind(signed(end)).push(" ORDER BY seq");
+    let mut found = BTreeMap::new();
+    for row in connection.rows(select).await? {
+        // The newest of an ordinal comes last, and stays.
+        found.insert(count(&row, 1)?, event(&row, commit)?);
+    }
+    let known = facts.stored.entry((commit.thread_id.clone(), run.clone())).or_default();
+    known.extend(found);
+    Ok(())
+}
+
+/// A stored event, as far as it is compared with the one that is sent again.
+fn event(row: &Row, commit: &Prepared) -> Result<Event, Error> {
+    let item = match (row.text(5), row.text(6), row.text(7)) {
+        (Some(id), Some(kind), Some(status)) => Some(ItemMark {
+            call_id: row.text(8).map(str::parse).transpose()?,
+            parent_item_id: row.text(9).map(str::parse).transpose()?,
+            ..ItemMark::new(id.parse()?, ItemKind::from_stored(kind), ItemStatus::from_stored(status))
+        }),
+        _ => None,
+    };
+    Ok(Event {
+        thread_id: commit.thread_id.clone(),
+        seq: count(row, 0)?,
+        run_id: commit.run_id.clone(),
+        journal_ordinal: row.count(1),
+        event_type: EventType::from_stored(text(row, 3)?),
+        category: Category::from_stored(text(row, 4)?),
+        caller: None,
+        task_id: None,
+        item,
+        once_key: row.text(2).map(str::to_owned),
+        content: RawJson::from_stored(text(row, 10)?),
+        content_bytes: count(row, 11)?,
+        truncated: false,
+        metadata: row.text(12).map(RawJson::from_stored),
+        // Times are not compared.
+        created_at: Timestamp::from_unix_micros(0)?,
+    })
+}

@@ -1,0 +1,14 @@
+//! The tables as SeaORM sees them, and what makes a record of a row.
+//!
+//! One module per table. The `Model` of a table is a row as it is stored: text, integers and
+//! times; the conversion beside it makes the record that `core` promises, and says
+//! [`Error::Corrupt`](runledger_core::Error::Corrupt) where a row cannot be one. Nothing of SeaORM
+//! leaves this crate.
+
+mod cell;
+pub(crate) mod run;
+pub(crate) mod run_event;
+pub(crate) mod thread;
+pub(crate) mod thread_head;
+pub(crate) mod thread_item;
+pub(crate) mod usage_record;

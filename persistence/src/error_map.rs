@@ -1,0 +1,166 @@
+//! From a driver's error to the contract's: the one place that knows the codes of both databases.
+//!
+//! The URL is in no error of a driver, and a password in none either; messages of a server name
+//! the user at most.
+
+use std::sync::Arc;
+
+use runledger_core::{Applied, BoxError, Error};
+use sea_orm::{DbErr, RuntimeErr};
+
+/// What can be done about an error of a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nothing was written, and the same may succeed at once: a deadlock, a lock that was held.
+    Again,
+    /// The server ended the connection before it did anything; another connection may do.
+    Ended,
+    /// The connection broke: whether what was being done was done is not known.
+    Lost,
+    /// There is no connection to be had, so nothing was done.
+    Unreachable,
+    /// A rule of the schema was broken: a taken key, a missing value, a guard that did not hold.
+    Broken,
+    /// Anything else.
+    Other,
+}
+
+/// PostgreSQL: serialisation failure, deadlock, lock not available.
+const AGAIN: [&str; 3] = ["40001", "40P01", "55P03"];
+
+/// PostgreSQL's codes of a server that goes away or has no room.
+const ENDED: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+
+impl Trouble {
+    pub(crate) fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => {
+                let code = error.code();
+                Self::of_code(code.as_deref().unwrap_or_default())
+            }
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Self::Lost,
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+
+    /// PostgreSQL's codes have five characters; SQLite's are numbers, the low byte being the class.
+    fn of_code(code: &str) -> Self {
+        if code.len() == 5 {
+            return match code {
+                _ if AGAIN.contains(&code) => Self::Again,
+                _ if ENDED.contains(&code) => Self::Ended,
+                // The guard of a commit divides by zero where it does not hold.
+                _ if code.starts_with("23") || code == "22012" => Self::Broken,
+                _ if code.starts_with("08") => Self::Lost,
+                _ => Self::Other,
+            };
+        }
+        match code.parse::<u32>().map(|code| code & 0xff) {
+            // Busy and locked.
+            Ok(5 | 6) => Self::Again,
+            Ok(19) => Self::Broken,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The contract's error for one of SeaORM. `operation` completes "the database refused".
+pub(crate) fn map(operation: &'static str, error: DbErr) -> Error {
+    let trouble = match &error {
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => Trouble::of(cause),
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Trouble::Unreachable,
+        _ => Trouble::Other,
+    };
+    classified(operation, trouble, Box::new(error), Applied::No)
+}
+
+/// As [`map`], for the COMMIT: where its answer was lost, it may have happened.
+pub(crate) fn map_commit(operation: &'static str, error: DbErr) -> Error {
+    match map(operation, error) {
+        Error::Unavailable { source, .. } if cause_of(&source) == Trouble::Lost => {
+            Error::Unavailable { applied: Applied::Unknown, source }
+        }
+        other => other,
+    }
+}
+
+/// What can be done about an error of SeaORM.
+pub(crate) fn trouble_of(error: &Error) -> Trouble {
+    match error {
+        Error::Unavailable { source, .. } | Error::Backend { source, .. } => cause_of(source),
+        _ => Trouble::Other,
+    }
+}
+
+fn cause_of(source: &BoxError) -> Trouble {
+    match source.downcast_ref::<DbErr>() {
+        Some(
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)),
+        ) => Trouble::of(cause),
+        _ => Trouble::Other,
+    }
+}
+
+/// The contract's error for one of sqlx; `applied` says whether the write may have happened.
+pub(crate) fn map_sqlx(operation: &'static str, error: sqlx::Error, applied: Applied) -> Error {
+    let trouble = Trouble::of(&error);
+    classified(operation, trouble, Box::new(error), applied)
+}
+
+/// As [`map_sqlx`], for an error that several callers get.
+pub(crate) fn map_shared(operation: &'static str, error: &Arc<sqlx::Error>, applied: Applied) -> Error {
+    classified(operation, Trouble::of(error), Box::new(Arc::clone(error)), applied)
+}
+
+fn classified(operation: &'static str, trouble: Trouble, source: BoxError, applied: Applied) -> Error {
+    match trouble {
+        Trouble::Again | Trouble::Ended | Trouble::Lost | Trouble::Unreachable => {
+            Error::Unavailable { applied, source }
+        }
+        Trouble::Broken | Trouble::Other => Error::Backend { operation, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+    use runledger_core::ErrorKind;
+
+    #[test]
+    fn codes_of_both_databases_are_classed() {
+        for (code, trouble) in [
+            ("40001", Trouble::Again),
+            ("40P01", Trouble::Again),
+            ("55P03", Trouble::Again),
+            ("57P01", Trouble::Ended),
+            ("53300", Trouble::Ended),
+            ("08006", Trouble::Lost),
+            ("23505", Trouble::Broken),
+            ("22012", Trouble::Broken),
+            ("42P01", Trouble::Other),
+            ("5", Trouble::Again),
+            ("6", Trouble::Again),
+            ("517", Trouble::Again),
+            ("261", Trouble::Again),
+            ("1299", Trouble::Broken),
+            ("2067", Trouble::Broken),
+            ("1", Trouble::Other),
+            ("", Trouble::Other),
+        ] {
+            assert_eq!(Trouble::of_code(code), trouble, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_pool_without_room_is_unavailable_and_wrote_nothing() {
+        let error = map_sqlx("to append", sqlx::Error::PoolTimedOut, Applied::No);
+        assert!(error.is_retryable(), "{error}");
+        assert_eq!(map("to read", DbErr::Custom("x".to_owned())).kind(), ErrorKind::Backend);
+    }
+}

@@ -1,0 +1,112 @@
+//! The stores over SQL: one module per trait.
+//!
+//! A reader is one statement. The owner probe is part of it (an `EXISTS` on the thread's head, or
+//! the owner column of the row itself), so nothing can change between the probe and the rows. Only
+//! where a page comes back empty a second statement says whether the thread is there at all: an
+//! empty page of a thread one may see is an answer, of any other it is `NotFound`.
+//!
+//! Every reader makes its statement in a function of its own, which takes no connection; the
+//! tests in `plan` ask both databases how they would run each of them.
+//!
+//! Appends are not here but in [`commit`](crate::commit). Edits and deletions are transactions
+//! that take the head row first, as appends do.
+
+mod deletion;
+mod events;
+mod items;
+mod log;
+#[cfg(test)]
+mod plan;
+mod probe;
+mod runs;
+mod threads;
+mod usage;
+
+use std::sync::Arc;
+
+use runledger_core::{Cursor, Error, Ledger, Result};
+use sea_orm::prelude::DateTimeUtc;
+use sea_orm::{ConnectionTrait, DbErr, ExecResult, FromQueryResult, QueryResult, Statement};
+
+use crate::connect::Database;
+use crate::error_map;
+
+/// Puts the stores over `database` together.
+pub(crate) fn ledger(database: &Arc<Database>) -> Ledger {
+    Ledger::new(
+        Arc::new(threads::Threads(Arc::clone(database))),
+        Arc::new(runs::Runs(Arc::clone(database))),
+        Arc::new(events::Events(Arc::clone(database))),
+        Arc::new(items::Items(Arc::clone(database))),
+        Arc::new(usage::Usage(Arc::clone(database))),
+    )
+}
+
+/// The rows of a statement. `operation` completes "the database refused".
+async fn rows(
+    connection: &impl ConnectionTrait,
+    operation: &'static str,
+    statement: Statement,
+) -> Result<Vec<QueryResult>> {
+    connection.query_all_raw(statement).await.map_err(|error| error_map::map(operation, error))
+}
+
+/// The rows of a statement as records, by way of the table's `Model`.
+async fn records<M, R>(
+    connection: &impl ConnectionTrait,
+    operation: &'static str,
+    statement: Statement,
+) -> Result<Vec<R>>
+where
+    M: FromQueryResult,
+    R: TryFrom<M, Error = Error>,
+{
+    let rows = rows(connection, operation, statement).await?;
+    rows.iter().map(|row| R::try_from(M::from_query_result(row, "").map_err(unreadable)?)).collect()
+}
+
+/// The one record a statement finds.
+async fn record<M, R>(
+    connection: &impl ConnectionTrait,
+    operation: &'static str,
+    statement: Statement,
+) -> Result<Option<R>>
+where
+    M: FromQueryResult,
+    R: TryFrom<M, Error = Error>,
+{
+    Ok(records::<M, R>(connection, operation, statement).await?.pop())
+}
+
+/// Runs a statement that returns no rows.
+async fn execute(
+    connection: &impl ConnectionTrait,
+    operation: &'static str,
+    statement: Statement,
+) -> Result<ExecResult> {
+    connection.execute_raw(statement).await.map_err(|error| error_map::map(operation, error))
+}
+
+/// A cell whose type is not the one its column is declared with, as SQLite lets somebody write it.
+fn unreadable(error: DbErr) -> Error {
+    Error::Corrupt {
+        what: "row",
+        reason: "a column does not have the type of the schema".to_owned(),
+        source: Some(Box::new(error)),
+    }
+}
+
+/// A seq or limit as SQL has it; what is beyond the largest seq there can be is that seq.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Where a listing goes on: the time and id of the row it ended with.
+fn position(cursor: &Cursor) -> Result<(DateTimeUtc, &str)> {
+    let (at, id) = cursor.position()?;
+    // PostgreSQL takes no NUL in a parameter, and no id has one.
+    if id.contains('\0') {
+        return Err(Error::invalid("cursor", "was not returned by a listing; leave it out to start anew"));
+    }
+    Ok((at.to_chrono(), id))
+}

@@ -1,0 +1,384 @@
+//! How both databases would run each reader's statement, on tables of a realistic size.
+//!
+//! Every statement must use the index that is named here, scan no table and, as a list, sort
+//! nothing. PostgreSQL is asked for the values at hand, and for any values, as it plans a
+//! statement that it has seen often. Where it expects few rows it may fetch them in the order of
+//! the table and sort them; so that the index gives the order is asked with that way closed.
+//! SQLite is asked before and after `ANALYZE`.
+//!
+//! PostgreSQL is asked where `RUNLEDGER_TEST_DATABASE_URL` names a server.
+
+use pretty_assertions::assert_eq;
+use runledger_core::{
+    Caller, Cursor, EventFilter, EventType, ItemFilter, ItemId, ItemStatus, ListRange, OwnerId, RunFilter,
+    RunId, RunStatus, RunVisibility, Scope, SeqRange, SeqScan, SourceId, TaskId, ThreadFilter, ThreadId,
+    ThreadStatus, Timestamp,
+};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseBackend, DatabaseConnection, QueryTrait, Statement,
+    TransactionTrait,
+};
+
+use super::{events, items, probe, runs, threads, usage};
+
+/// One statement of a reader and the index that must find its rows.
+struct Case {
+    reader: &'static str,
+    statement: Statement,
+    table: &'static str,
+    /// `pk` is the table's primary key; empty is any, where two are as good.
+    index: &'static str,
+    order: Order,
+}
+
+/// Where a statement's rows get their order from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// From the index; nothing is sorted.
+    Index,
+    /// The whole index is walked in its order: the list of everything there is.
+    Walk,
+    /// The few rows found are sorted, or grouped.
+    Sorted,
+}
+
+fn thread() -> ThreadId {
+    ThreadId::new("t1").unwrap()
+}
+
+fn run() -> RunId {
+    RunId::new("t1-r20").unwrap()
+}
+
+fn cursor() -> ListRange {
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    ListRange { limit: 50, cursor: Some(Cursor::at(at, "t600")) }
+}
+
+/// The four forms of a page.
+fn scans() -> [SeqScan; 4] {
+    [
+        SeqRange::last(50),
+        SeqRange::after(1_000, 50),
+        SeqRange::before(2_000, 50),
+        SeqRange { limit: 50, before_seq: Some(2_000), after_seq: Some(1_000) },
+    ]
+    .map(|range| range.resolve().unwrap())
+}
+
+fn owner() -> Scope {
+    Scope::Owner(OwnerId::new("o1").unwrap())
+}
+
+fn cases(backend: DatabaseBackend) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for scope in [owner(), Scope::System] {
+        threads_and_runs(backend, &scope, &mut cases);
+        single_rows(backend, &scope, &mut cases);
+        for scan in scans() {
+            logs(backend, &scope, &scan, &mut cases);
+        }
+    }
+    cases
+}
+
+fn logs(backend: DatabaseBackend, scope: &Scope, scan: &SeqScan, cases: &mut Vec<Case>) {
+    let (thread, run) = (thread(), run());
+    let mut case = |reader, table, index, statement| {
+        cases.push(Case { reader, statement, table, index, order: Order::Index });
+    };
+    for visibility in [RunVisibility::Shown, RunVisibility::All] {
+        let statement = events::messages(backend, scope, &thread, visibility, scan);
+        case("list_messages", "run_events", "ix_run_events_messages", statement);
+    }
+    let statement = events::messages_by_run(backend, scope, &thread, &run, scan);
+    case("list_messages_by_run", "run_events", "ix_run_events_messages", statement);
+    for filter in [
+        EventFilter::default(),
+        EventFilter::of_run(run.clone()),
+        EventFilter {
+            event_types: vec![EventType::new("item.started").unwrap(), EventType::new("x").unwrap()],
+            task_id: Some(TaskId::new("k").unwrap()),
+            caller: Some(Caller::lead_agent()),
+            ..EventFilter::of_run(run.clone())
+        },
+    ] {
+        let statement = events::events(backend, scope, &thread, &filter, scan);
+        case("list_events", "run_events", "pk", statement);
+    }
+    for run_id in [None, Some(run)] {
+        for (status, index) in [
+            (None, "ix_thread_items_started"),
+            (Some(ItemStatus::InProgress), "ix_thread_items_open"),
+            (Some(ItemStatus::Failed), "ix_thread_items_started"),
+        ] {
+            let filter = ItemFilter { run_id: run_id.clone(), status };
+            let statement = items::list(backend, scope, &thread, &filter, scan);
+            case("items.list", "thread_items", index, statement);
+        }
+    }
+}
+
+fn threads_and_runs(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let owned = *scope != Scope::System;
+    let of_all = if owned { Order::Index } else { Order::Walk };
+    for range in [ListRange::default(), cursor()] {
+        let order = if range.cursor.is_some() { Order::Index } else { of_all };
+        for filter in [ThreadFilter::default(), ThreadFilter { status: Some(ThreadStatus::Idle) }] {
+            let statement = threads::list(backend, scope, &filter, &range, 50).unwrap();
+            let index = if owned { "ix_threads_owner_updated" } else { "ix_threads_updated" };
+            cases.push(Case { reader: "threads.list", statement, table: "threads", index, order });
+        }
+        for status in [None, Some(RunStatus::Success)] {
+            let filter = RunFilter { status, ..RunFilter::default() };
+            let statement = runs::list(backend, scope, &filter, &range, 50).unwrap();
+            let index = if owned { "ix_runs_owner_created" } else { "ix_runs_created" };
+            cases.push(Case { reader: "runs.list", statement, table: "runs", index, order });
+            let filter = RunFilter { thread_id: Some(thread()), ..filter };
+            let statement = runs::list(backend, scope, &filter, &range, 50).unwrap();
+            cases.push(Case {
+                reader: "runs.list of a thread",
+                statement,
+                table: "runs",
+                index: "ix_runs_thread_created",
+                order: Order::Index,
+            });
+        }
+    }
+}
+
+fn single_rows(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let (thread, run) = (thread(), run());
+    let mut case = |reader, table, index, order, statement| {
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    case("head", "thread_heads", "pk", Order::Index, probe::head_select(scope, &thread).build(backend));
+    case("probe", "thread_heads", "pk", Order::Index, probe::require_statement(backend, scope, &thread));
+    case("threads.get", "threads", "pk", Order::Index, threads::get_statement(backend, scope, &thread));
+    // The run's id alone is as good as the key.
+    let by_id = if backend == DatabaseBackend::Sqlite { "pk" } else { "" };
+    case("runs.get", "runs", by_id, Order::Index, runs::get(backend, scope, &thread, &run));
+    case("runs.find", "runs", "ix_runs_run", Order::Sorted, runs::find(backend, scope, &run));
+    let statement = runs::by_idempotency_key(backend, scope, &thread, "t1-k20");
+    case("runs.find_by_idempotency_key", "runs", "uq_runs_idempotency", Order::Index, statement);
+    let item = ItemId::new("t1-i40").unwrap();
+    case("items.get", "thread_items", "pk", Order::Index, items::get(backend, scope, &thread, &run, &item));
+    case("event by seq", "run_events", "pk", Order::Index, events::by_seq(backend, scope, &thread, 7));
+    let statement = events::by_once_key(backend, scope, &thread, &run, "once-100");
+    case("event by once key", "run_events", "uq_run_events_once", Order::Index, statement);
+    let statement = events::last_visible_ai_seq(backend, scope, &thread, &[run.clone(), run.clone()]);
+    case("last_visible_ai_seq_by_run", "run_events", "ix_run_events_messages", Order::Index, statement);
+    for after in [None, Some(SourceId::new("t1-s1").unwrap())] {
+        let statement = usage::list_by_run(backend, scope, &thread, &run, after.as_ref(), 50);
+        case("usage.list_by_run", "usage_records", "ix_usage_records_run", Order::Index, statement);
+    }
+    let statement = usage::breakdown(backend, scope, &thread, Some(&run));
+    case("usage.by_run", "usage_records", "ix_usage_records_run", Order::Sorted, statement);
+    case(
+        "usage.by_thread",
+        "usage_records",
+        "",
+        Order::Sorted,
+        usage::breakdown(backend, scope, &thread, None),
+    );
+}
+
+/// Twenty thousand threads of a hundred owners, as many runs, and one thread with a long log.
+async fn fill(connection: &DatabaseConnection) {
+    let (time, jsonb) = match connection.get_database_backend() {
+        DatabaseBackend::Sqlite => {
+            ("strftime('%Y-%m-%dT%H:%M:%S+00:00', 1767225600 + i, 'unixepoch')", "'{}'")
+        }
+        _ => ("to_timestamp(1767225600 + i)", "CAST('{}' AS jsonb)"),
+    };
+    let numbers =
+        |n: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) ");
+    let event = "CASE WHEN i % 4 = 0 THEN 'message' ELSE 'trace' END";
+    for statement in [
+        format!(
+            "{} INSERT INTO threads (thread_id, owner_id, status, kind, lifecycle, config, metadata, created_at, updated_at)
+             SELECT 't' || i, 'o' || (i % 100), CASE WHEN i % 3 = 0 THEN 'busy' ELSE 'idle' END, 'root', 'detached',
+                    {jsonb}, {jsonb}, {time}, {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO thread_heads (thread_id, owner_id, state, next_seq, updated_at)
+             SELECT 't' || i, 'o' || (i % 100), 'open', 1, {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO runs (thread_id, run_id, owner_id, status, visibility, operation_kind, multitask_strategy,
+                                  idempotency_key, metadata, kwargs, epoch, first_seq, last_seq, created_at, updated_at)
+             SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-r' || (i % 100), 'o' || ((1 + i / 100) % 100),
+                    CASE WHEN i % 5 = 0 THEN 'error' ELSE 'success' END,
+                    CASE WHEN i % 50 = 0 THEN 'superseded' ELSE 'shown' END, 'run', 'reject',
+                    't' || (1 + i / 100) || '-k' || (i % 100), {jsonb}, {jsonb}, 1, (i % 100) * 100, (i % 100) * 100 + 99,
+                    {time}, {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO run_events (thread_id, seq, run_id, once_key, event_type, category, item_kind, item_status,
+                                        content, content_bytes, truncated, created_at)
+             SELECT CASE WHEN i <= 10000 THEN 't1' ELSE 't' || (2 + i % 500) END, i,
+                    CASE WHEN i <= 10000 THEN 't1-r' || (i / 100) ELSE 'r' || i END,
+                    CASE WHEN i % 100 = 0 THEN 'once-' || i END, 'item.completed', {event}, 'agent_message', 'completed',
+                    '\"some content of an event\"', 24, false, {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO thread_items (thread_id, run_id, item_id, item_kind, status, started_seq, updated_seq, started_at)
+             SELECT CASE WHEN i <= 5000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-r' || (i / 50), 't1-i' || i,
+                    'tool_call', CASE WHEN i % 100 = 0 THEN 'in_progress' WHEN i % 10 = 1 THEN 'failed' ELSE 'completed' END, i * 2, i * 2, {time} FROM n",
+            numbers(40_000)
+        ),
+        format!(
+            "{} INSERT INTO usage_records (thread_id, source_id, owner_id, run_id, caller, model, estimated, created_at)
+             SELECT CASE WHEN i <= 1000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-s' || i, 'o1', 't1-r' || (15 + i % 10),
+                    'lead_agent', 'm', false, {time} FROM n",
+            numbers(40_000)
+        ),
+    ] {
+        connection.execute_unprepared(&statement).await.unwrap();
+    }
+}
+
+/// The statement with its values written out, for where no parameter can stand.
+fn inlined(statement: &Statement) -> String {
+    statement.to_string()
+}
+
+async fn sqlite_plan(connection: &DatabaseConnection, case: &Case) -> String {
+    let mut explain = case.statement.clone();
+    explain.sql = format!("EXPLAIN QUERY PLAN {}", explain.sql);
+    let rows = connection.query_all_raw(explain).await.unwrap();
+    rows.iter().map(|row| row.try_get::<String>("", "detail").unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// What SQLite's plan breaks of what is asked.
+fn sqlite_faults(case: &Case, plan: &str) -> Vec<String> {
+    let index = match case.index {
+        "pk" => format!("sqlite_autoindex_{}_1", case.table),
+        index => index.to_owned(),
+    };
+    let mut faults = Vec::new();
+    for line in plan.lines() {
+        let walk = case.order == Order::Walk && line.contains(&index);
+        if line.starts_with("SCAN") && !walk && !line.contains("CONSTANT ROW") {
+            faults.push(format!("scans: {line}"));
+        }
+        if line.contains("TEMP B-TREE") && case.order != Order::Sorted {
+            faults.push(format!("sorts: {line}"));
+        }
+    }
+    if !plan.contains(&index) {
+        faults.push(format!("does not use {index}"));
+    }
+    faults
+}
+
+async fn postgresql_plans(connection: &DatabaseConnection, case: &Case, bitmaps: &str) -> [String; 2] {
+    let txn = connection.begin().await.unwrap();
+    let setup =
+        format!("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_bitmapscan = {bitmaps}");
+    txn.execute_unprepared(&setup).await.unwrap();
+    txn.execute_unprepared(&format!("PREPARE reader AS {}", case.statement.sql)).await.unwrap();
+    // For any values: run with NULLs, which only the plan for the values at hand would look at.
+    let count = case.statement.values.as_ref().map_or(0, |values| values.0.len());
+    let any = format!("EXECUTE reader ({})", vec!["NULL"; count].join(", "));
+    let plans = [explain(&txn, &inlined(&case.statement)).await, explain(&txn, &any).await];
+    txn.execute_unprepared("DEALLOCATE reader").await.unwrap();
+    txn.rollback().await.unwrap();
+    plans
+}
+
+async fn explain(connection: &impl ConnectionTrait, sql: &str) -> String {
+    let explain = Statement::from_string(DatabaseBackend::Postgres, format!("EXPLAIN (COSTS OFF) {sql}"));
+    let rows = connection.query_all_raw(explain).await.unwrap();
+    rows.iter().map(|row| row.try_get_by_index::<String>(0).unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// What PostgreSQL's plan breaks of what is asked.
+fn postgresql_faults(case: &Case, may_sort: bool, plan: &str) -> Vec<String> {
+    let index = match case.index {
+        "pk" => format!("pk_{}", case.table),
+        index => index.to_owned(),
+    };
+    let mut faults = Vec::new();
+    for line in plan.lines().map(str::trim) {
+        if line.contains("Seq Scan") {
+            faults.push(format!("scans: {line}"));
+        }
+        if line.contains("Sort") && !may_sort {
+            faults.push(format!("sorts: {line}"));
+        }
+    }
+    if !plan.contains(&index) {
+        faults.push(format!("does not use {index}"));
+    }
+    faults
+}
+
+/// One line for each fault, so that a failure shows all of them and the plans.
+fn report(case: &Case, faults: Vec<String>, plan: &str) -> Vec<String> {
+    if faults.is_empty() {
+        return Vec::new();
+    }
+    let statement = inlined(&case.statement);
+    let from = statement.find(" FROM ").unwrap_or_default();
+    vec![format!("{}: {}\n...{}\n{plan}\n", case.reader, faults.join("; "), &statement[from..])]
+}
+
+#[tokio::test]
+async fn every_reader_uses_its_index_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("plan.db").display());
+    runledger_migration::up(&url, &runledger_migration::UpOptions::default()).await.unwrap();
+    let connection = sea_orm::Database::connect(&url).await.unwrap();
+    fill(&connection).await;
+    let mut faults = Vec::new();
+    for analysed in [false, true] {
+        if analysed {
+            connection.execute_unprepared("ANALYZE").await.unwrap();
+        }
+        for case in cases(DatabaseBackend::Sqlite) {
+            let plan = sqlite_plan(&connection, &case).await;
+            faults.extend(report(&case, sqlite_faults(&case, &plan), &plan));
+        }
+    }
+    assert_eq!(faults.join("\n"), "");
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+async fn every_reader_uses_its_index_on_postgresql() {
+    let Ok(server) = std::env::var("RUNLEDGER_TEST_DATABASE_URL") else {
+        eprintln!("SKIPPED: set RUNLEDGER_TEST_DATABASE_URL to a PostgreSQL server to see its plans");
+        return;
+    };
+    let name = format!("plan_{}", std::process::id());
+    let admin = sea_orm::Database::connect(&server).await.unwrap();
+    admin.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+    admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let mut url = url::Url::parse(&server).unwrap();
+    url.set_path(&name);
+    runledger_migration::up(url.as_str(), &runledger_migration::UpOptions::default()).await.unwrap();
+    let connection =
+        sea_orm::Database::connect(ConnectOptions::new(url.as_str()).max_connections(1).to_owned())
+            .await
+            .unwrap();
+    fill(&connection).await;
+    connection.execute_unprepared("VACUUM ANALYZE").await.unwrap();
+    let mut faults = Vec::new();
+    for case in cases(DatabaseBackend::Postgres) {
+        let ways: &[&str] = if case.order == Order::Sorted { &["on"] } else { &["on", "off"] };
+        for &bitmaps in ways {
+            let may_sort = bitmaps == "on";
+            for plan in postgresql_plans(&connection, &case, bitmaps).await {
+                faults.extend(report(&case, postgresql_faults(&case, may_sort, &plan), &plan));
+            }
+        }
+    }
+    connection.close().await.unwrap();
+    admin.execute_unprepared(&format!("DROP DATABASE {name}")).await.unwrap();
+    assert_eq!(faults.join("\n"), "");
+}

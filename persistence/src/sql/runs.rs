@@ -1,0 +1,147 @@
+//! Runs, for readers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use runledger_core::{
+    Cursor, Error, ListRange, Page, Result, Run, RunFilter, RunId, RunStore, Scope, ThreadId,
+};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{
+    ColumnTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    Statement,
+};
+
+use super::{position, probe, record, records};
+use crate::connect::Database;
+use crate::entity::run::{Column, Entity, Model};
+
+/// Runs over SQL.
+#[derive(Debug)]
+pub(crate) struct Runs(pub(crate) Arc<Database>);
+
+#[async_trait]
+impl RunStore for Runs {
+    async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Run> {
+        let statement = get(self.backend(), scope, thread, run);
+        match record::<Model, Run>(&self.0.reader, "to read the run", statement).await? {
+            Some(found) => Ok(found),
+            None => {
+                probe::require(&self.0.reader, scope, thread).await?;
+                Err(Error::not_found("run", run))
+            }
+        }
+    }
+
+    async fn find(&self, scope: &Scope, run: &RunId) -> Result<Run> {
+        let statement = find(self.backend(), scope, run);
+        record::<Model, Run>(&self.0.reader, "to find the run", statement)
+            .await?
+            .ok_or_else(|| Error::not_found("run", run))
+    }
+
+    async fn find_by_idempotency_key(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        key: &str,
+    ) -> Result<Option<Run>> {
+        // No stored key has one, and PostgreSQL takes none in a parameter.
+        if key.contains('\0') {
+            return Err(Error::invalid("idempotency_key", "contains NUL"));
+        }
+        let statement = by_idempotency_key(self.backend(), scope, thread, key);
+        let found = record::<Model, Run>(&self.0.reader, "to find the run", statement).await?;
+        if found.is_none() {
+            probe::require(&self.0.reader, scope, thread).await?;
+        }
+        Ok(found)
+    }
+
+    async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
+        let limit = range.checked_limit()?;
+        let statement = list(self.backend(), scope, filter, range, limit)?;
+        let runs = records::<Model, Run>(&self.0.reader, "to list runs", statement).await?;
+        if runs.is_empty()
+            && let Some(thread) = &filter.thread_id
+        {
+            probe::require(&self.0.reader, scope, thread).await?;
+        }
+        Ok(Page::from_rows(runs, limit, |run| Cursor::at(run.created_at, run.run_id.as_str())))
+    }
+}
+
+impl Runs {
+    fn backend(&self) -> DatabaseBackend {
+        self.0.reader.get_database_backend()
+    }
+}
+
+fn of_thread(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
+    Entity::find().filter(Column::ThreadId.eq(thread.as_str())).filter(probe::visible(scope, thread))
+}
+
+/// Runs of every thread the scope sees. A run is stamped with its thread's owner, and goes with its thread.
+fn of_scope(scope: &Scope) -> Select<Entity> {
+    match scope.owner() {
+        Some(owner) => Entity::find().filter(Column::OwnerId.eq(owner.as_str())),
+        None => Entity::find(),
+    }
+}
+
+pub(super) fn get(backend: DatabaseBackend, scope: &Scope, thread: &ThreadId, run: &RunId) -> Statement {
+    of_thread(scope, thread).filter(Column::RunId.eq(run.as_str())).build(backend)
+}
+
+pub(super) fn find(backend: DatabaseBackend, scope: &Scope, run: &RunId) -> Statement {
+    let select = Entity::find().filter(Column::RunId.eq(run.as_str()));
+    // The owner is hidden from the choice of an index: SQLite would rather walk all runs of the owner
+    // than sort the one or two with this id.
+    match scope.owner() {
+        Some(owner) => select.filter(Expr::cust(r#""runs"."owner_id" || ''"#).eq(owner.as_str())),
+        None => select,
+    }
+    .order_by_desc(Column::CreatedAt)
+    .order_by_desc(Column::ThreadId)
+    .limit(1)
+    .build(backend)
+}
+
+pub(super) fn by_idempotency_key(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    thread: &ThreadId,
+    key: &str,
+) -> Statement {
+    of_thread(scope, thread).filter(Column::IdempotencyKey.eq(key)).build(backend)
+}
+
+/// `InvalidInput` for a cursor that no listing made.
+pub(super) fn list(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    filter: &RunFilter,
+    range: &ListRange,
+    limit: u32,
+) -> Result<Statement> {
+    let mut select = match &filter.thread_id {
+        Some(thread) => of_thread(scope, thread),
+        None => of_scope(scope),
+    };
+    if let Some(status) = &filter.status {
+        select = select.filter(Column::Status.eq(status.as_str()));
+    }
+    if let Some(kind) = &filter.operation_kind {
+        select = select.filter(Column::OperationKind.eq(kind.as_str()));
+    }
+    if let Some(cursor) = &range.cursor {
+        let (at, run) = position(cursor)?;
+        let row = Expr::tuple([Expr::col((Entity, Column::CreatedAt)), Expr::col((Entity, Column::RunId))]);
+        select = select.filter(row.lt(Expr::tuple([Expr::val(at), Expr::val(run)])));
+    }
+    Ok(select
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::RunId)
+        .limit(u64::from(limit) + 1)
+        .build(backend))
+}

@@ -1,0 +1,261 @@
+//! Threads: created, listed, edited and deleted.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use runledger_core::{
+    AssistantId, Cursor, Deleted, Error, HeadState, ListRange, NewThread, OwnerId, Page, Result, Scope,
+    Thread, ThreadFilter, ThreadHead, ThreadId, ThreadPatch, ThreadStore, Timestamp, text,
+};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Statement,
+};
+
+use super::{deletion, execute, position, probe, record, records};
+use crate::connect::Database;
+use crate::dialect;
+use crate::entity::run::{Column as RunColumn, Entity as Runs};
+use crate::entity::thread::{Column, Entity, Model};
+use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads};
+use crate::entity::usage_record::{Column as UsageColumn, Entity as UsageRecords};
+
+/// Threads over SQL.
+#[derive(Debug)]
+pub(crate) struct Threads(pub(crate) Arc<Database>);
+
+#[async_trait]
+impl ThreadStore for Threads {
+    async fn create(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
+        let thread = new.into_thread(scope)?;
+        self.0
+            .transaction("to create the thread", move |txn| {
+                let thread = thread.clone();
+                Box::pin(async move { create(txn, thread).await })
+            })
+            .await
+    }
+
+    async fn get(&self, scope: &Scope, thread: &ThreadId) -> Result<Thread> {
+        get(&self.0.reader, scope, thread).await
+    }
+
+    async fn head(&self, scope: &Scope, thread: &ThreadId) -> Result<ThreadHead> {
+        probe::head(&self.0.reader, scope, thread).await
+    }
+
+    async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
+        let limit = range.checked_limit()?;
+        let statement = list(self.0.reader.get_database_backend(), scope, filter, range, limit)?;
+        let threads = records::<Model, Thread>(&self.0.reader, "to list threads", statement).await?;
+        Ok(Page::from_rows(threads, limit, |thread| Cursor::at(thread.updated_at, thread.thread_id.as_str())))
+    }
+
+    async fn update(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        patch: ThreadPatch,
+        at: Timestamp,
+    ) -> Result<Thread> {
+        let (scope, thread) = (scope.clone(), thread.clone());
+        self.0
+            .transaction("to edit the thread", move |txn| {
+                let (scope, thread, patch) = (scope.clone(), thread.clone(), patch.clone());
+                Box::pin(async move { update(txn, &scope, &thread, patch, at).await })
+            })
+            .await
+    }
+
+    async fn set_owner(&self, scope: &Scope, thread: &ThreadId, owner: Option<OwnerId>) -> Result<Thread> {
+        if *scope != Scope::System {
+            return Err(Error::invalid("scope", "is an owner's; only the system gives a thread to somebody"));
+        }
+        let thread = thread.clone();
+        self.0
+            .transaction("to change the owner", move |txn| {
+                let (thread, owner) = (thread.clone(), owner.clone());
+                Box::pin(async move { set_owner(txn, &thread, owner.as_ref()).await })
+            })
+            .await
+    }
+
+    async fn delete(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
+        deletion::of_thread(&self.0, scope, thread).await
+    }
+}
+
+/// The statement that reads one thread. `threads.owner_id` is changed with the head's, and a deleted
+/// thread has no row here, so the probe needs no other table.
+pub(super) fn get_statement(backend: DatabaseBackend, scope: &Scope, thread: &ThreadId) -> Statement {
+    let select = Entity::find().filter(Column::ThreadId.eq(thread.as_str()));
+    match scope.owner() {
+        Some(owner) => select.filter(Column::OwnerId.eq(owner.as_str())),
+        None => select,
+    }
+    .build(backend)
+}
+
+async fn get(connection: &impl ConnectionTrait, scope: &Scope, thread: &ThreadId) -> Result<Thread> {
+    let statement = get_statement(connection.get_database_backend(), scope, thread);
+    record::<Model, Thread>(connection, "to read the thread", statement)
+        .await?
+        .ok_or_else(|| Error::not_found("thread", thread))
+}
+
+/// `InvalidInput` for a cursor that no listing made.
+pub(super) fn list(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    filter: &ThreadFilter,
+    range: &ListRange,
+    limit: u32,
+) -> Result<Statement> {
+    let mut select = Entity::find();
+    if let Some(owner) = scope.owner() {
+        select = select.filter(Column::OwnerId.eq(owner.as_str()));
+    }
+    if let Some(status) = &filter.status {
+        select = select.filter(Column::Status.eq(status.as_str()));
+    }
+    if let Some(cursor) = &range.cursor {
+        let (at, id) = position(cursor)?;
+        let row =
+            Expr::tuple([Expr::col((Entity, Column::UpdatedAt)), Expr::col((Entity, Column::ThreadId))]);
+        select = select.filter(row.lt(Expr::tuple([Expr::val(at), Expr::val(id)])));
+    }
+    Ok(select
+        .order_by_desc(Column::UpdatedAt)
+        .order_by_desc(Column::ThreadId)
+        .limit(u64::from(limit) + 1)
+        .build(backend))
+}
+
+/// Writes the head, then the thread. A head that is there, a tombstone's included, is `AlreadyExists`.
+pub(crate) async fn create(connection: &impl ConnectionTrait, thread: Thread) -> Result<Thread> {
+    let backend = connection.get_database_backend();
+    let head = execute(connection, "to create the thread's head", insert_head(backend, &thread)?).await?;
+    if head.rows_affected() == 0 {
+        return Err(Error::already_exists("thread", &thread.thread_id));
+    }
+    execute(connection, "to create the thread", insert_thread(backend, &thread)?).await?;
+    Ok(thread)
+}
+
+fn insert_head(backend: DatabaseBackend, thread: &Thread) -> Result<Statement> {
+    let mut insert = Query::insert();
+    insert
+        .into_table(Heads)
+        .columns([
+            HeadColumn::ThreadId,
+            HeadColumn::OwnerId,
+            HeadColumn::State,
+            HeadColumn::NextSeq,
+            HeadColumn::UpdatedAt,
+        ])
+        .values([
+            Expr::val(thread.thread_id.as_str()),
+            Expr::val(thread.owner_id.as_ref().map(OwnerId::as_str)),
+            Expr::val(HeadState::Open.as_str()),
+            Expr::val(1_i64),
+            Expr::val(thread.created_at.to_chrono()),
+        ])
+        .map_err(unbalanced)?
+        .on_conflict(OnConflict::column(HeadColumn::ThreadId).do_nothing().to_owned());
+    Ok(backend.build(&insert))
+}
+
+fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement> {
+    let mut insert = Query::insert();
+    insert
+        .into_table(Entity)
+        .columns([
+            Column::ThreadId,
+            Column::OwnerId,
+            Column::AssistantId,
+            Column::DisplayName,
+            Column::Status,
+            Column::Kind,
+            Column::SpawnDepth,
+            Column::Lifecycle,
+            Column::SystemPrompt,
+            Column::Model,
+            Column::Config,
+            Column::Metadata,
+            Column::CreatedAt,
+            Column::UpdatedAt,
+        ])
+        .values([
+            Expr::val(thread.thread_id.as_str()),
+            Expr::val(thread.owner_id.as_ref().map(OwnerId::as_str)),
+            Expr::val(thread.assistant_id.as_ref().map(AssistantId::as_str)),
+            Expr::val(thread.display_name.as_deref()),
+            Expr::val(thread.status.as_str()),
+            Expr::val(thread.kind.as_str()),
+            Expr::val(i64::from(thread.spawn_depth)),
+            Expr::val(thread.lifecycle.as_str()),
+            Expr::val(thread.system_prompt.as_deref()),
+            Expr::val(thread.model.as_deref()),
+            dialect::jsonb(backend, &text::escape_jsonb(thread.config.as_str())),
+            dialect::jsonb(backend, &text::escape_jsonb(thread.metadata.as_str())),
+            Expr::val(thread.created_at.to_chrono()),
+            Expr::val(thread.updated_at.to_chrono()),
+        ])
+        .map_err(unbalanced)?;
+    Ok(backend.build(&insert))
+}
+
+/// Columns and values of an INSERT that do not match; they are constants, so a test meets it.
+fn unbalanced(error: sea_orm::sea_query::error::Error) -> Error {
+    Error::Backend { operation: "to build an INSERT", source: Box::new(error) }
+}
+
+/// Edits the row under the lock of its head, so that of two edits the second sees the first.
+async fn update(
+    connection: &impl ConnectionTrait,
+    scope: &Scope,
+    thread: &ThreadId,
+    patch: ThreadPatch,
+    at: Timestamp,
+) -> Result<Thread> {
+    probe::lock_head(connection, scope, thread).await?;
+    let mut edited = get(connection, scope, thread).await?;
+    edited.apply(patch, at)?;
+    let backend = connection.get_database_backend();
+    let mut update = Query::update();
+    update
+        .table(Entity)
+        .value(Column::DisplayName, edited.display_name.as_deref())
+        .value(Column::AssistantId, edited.assistant_id.as_ref().map(AssistantId::as_str))
+        .value(Column::Model, edited.model.as_deref())
+        .value(Column::Metadata, dialect::jsonb(backend, &text::escape_jsonb(edited.metadata.as_str())))
+        .value(Column::UpdatedAt, edited.updated_at.to_chrono())
+        .and_where(Column::ThreadId.eq(thread.as_str()));
+    execute(connection, "to edit the thread", backend.build(&update)).await?;
+    Ok(edited)
+}
+
+/// Changes every row that says who the thread belongs to.
+async fn set_owner(
+    connection: &impl ConnectionTrait,
+    thread: &ThreadId,
+    owner: Option<&OwnerId>,
+) -> Result<Thread> {
+    probe::lock_head(connection, &Scope::System, thread).await?;
+    let backend = connection.get_database_backend();
+    let owner = owner.map(OwnerId::as_str);
+    let mut statements = [Query::update(), Query::update(), Query::update(), Query::update()];
+    let [heads, threads, runs, usage] = &mut statements;
+    heads.table(Heads).value(HeadColumn::OwnerId, owner).and_where(HeadColumn::ThreadId.eq(thread.as_str()));
+    threads.table(Entity).value(Column::OwnerId, owner).and_where(Column::ThreadId.eq(thread.as_str()));
+    runs.table(Runs).value(RunColumn::OwnerId, owner).and_where(RunColumn::ThreadId.eq(thread.as_str()));
+    usage
+        .table(UsageRecords)
+        .value(UsageColumn::OwnerId, owner)
+        .and_where(UsageColumn::ThreadId.eq(thread.as_str()));
+    for statement in &statements {
+        execute(connection, "to change the owner", backend.build(statement)).await?;
+    }
+    get(connection, &Scope::System, thread).await
+}

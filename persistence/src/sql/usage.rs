@@ -1,0 +1,200 @@
+//! Usage: the records of a run, and sums that the database makes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use runledger_core::{
+    Error, ModelUsage, Result, RunId, RunTotals, Scope, SeqRange, SourceId, ThreadId, TokenCounts,
+    UsageBreakdown, UsageRecord, UsageStore,
+};
+use sea_orm::{
+    ColumnTrait, DatabaseBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Statement, Value,
+};
+
+use super::{probe, records, rows, unreadable};
+use crate::connect::Database;
+use crate::entity::usage_record::{Column, Entity, Model};
+
+/// The model of calls that name none.
+const UNKNOWN_MODEL: &str = "unknown";
+
+/// Usage over SQL.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) Arc<Database>);
+
+#[async_trait]
+impl UsageStore for Usage {
+    async fn list_by_run(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        after: Option<&SourceId>,
+        limit: u32,
+    ) -> Result<Vec<UsageRecord>> {
+        // The one rule for limits.
+        let limit = SeqRange::last(limit).resolve()?.limit;
+        let statement = list_by_run(self.backend(), scope, thread, run, after, limit);
+        let found = records::<Model, UsageRecord>(&self.0.reader, "to list usage", statement).await?;
+        if found.is_empty() {
+            probe::require(&self.0.reader, scope, thread).await?;
+        }
+        Ok(found)
+    }
+
+    async fn by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<UsageBreakdown> {
+        self.sum(scope, thread, Some(run)).await
+    }
+
+    async fn by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<UsageBreakdown> {
+        self.sum(scope, thread, None).await
+    }
+}
+
+impl Usage {
+    fn backend(&self) -> DatabaseBackend {
+        self.0.reader.get_database_backend()
+    }
+
+    async fn sum(&self, scope: &Scope, thread: &ThreadId, run: Option<&RunId>) -> Result<UsageBreakdown> {
+        let statement = breakdown(self.backend(), scope, thread, run);
+        let found = rows(&self.0.reader, "to sum usage", statement).await?;
+        if found.is_empty() {
+            probe::require(&self.0.reader, scope, thread).await?;
+        }
+        let sums = found.iter().map(|row| Sum::from_query_result(row, "")).collect::<Result<Vec<_>, _>>();
+        combine(sums.map_err(unreadable)?)
+    }
+}
+
+pub(super) fn list_by_run(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    thread: &ThreadId,
+    run: &RunId,
+    after: Option<&SourceId>,
+    limit: u32,
+) -> Statement {
+    let mut select = Entity::find()
+        .filter(Column::ThreadId.eq(thread.as_str()))
+        .filter(Column::RunId.eq(run.as_str()))
+        .filter(probe::visible(scope, thread));
+    if let Some(after) = after {
+        select = select.filter(Column::SourceId.gt(after.as_str()));
+    }
+    select.order_by_asc(Column::SourceId).limit(u64::from(limit)).build(backend)
+}
+
+/// One row for each model, in the three ways people ask for, and on each of them how many runs called
+/// any model: a run that called two models is one of both, so that is not the sum of the rows.
+///
+/// The sums are cast because PostgreSQL makes numbers without a limit of them.
+pub(super) fn breakdown(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    thread: &ThreadId,
+    run: Option<&RunId>,
+) -> Statement {
+    let mut values: Vec<Value> = vec![thread.as_str().into()];
+    let mut place = |value: &str| {
+        values.push(value.into());
+        format!("${}", values.len())
+    };
+    let of_run = run.map(|run| format!("AND run_id = {}", place(run.as_str()))).unwrap_or_default();
+    let owned =
+        scope.owner().map(|owner| format!("AND h.owner_id = {}", place(owner.as_str()))).unwrap_or_default();
+    let sum = |column: &str| format!("CAST(SUM({column}) AS bigint) AS {column}");
+    let sum_of = |caller: &str, name: &str| {
+        format!("CAST(SUM(CASE WHEN {caller} THEN total_tokens ELSE 0 END) AS bigint) AS {name}")
+    };
+    let sums = [
+        sum("input_tokens"),
+        sum("output_tokens"),
+        sum("total_tokens"),
+        sum("cache_read_tokens"),
+        sum("cache_write_tokens"),
+        sum("reasoning_tokens"),
+        "CAST(COALESCE(SUM(cost_nanos), 0) AS bigint) AS cost_nanos".to_owned(),
+        sum_of("caller LIKE 'subagent:%'", "subagent_tokens"),
+        sum_of("caller LIKE 'middleware:%'", "middleware_tokens"),
+    ]
+    .join(", ");
+    let sql = format!(
+        "SELECT COALESCE(model, '{UNKNOWN_MODEL}') AS model, COUNT(*) AS llm_calls,
+           COUNT(DISTINCT run_id) AS runs, {sums},
+           (SELECT COUNT(DISTINCT run_id) FROM usage_records WHERE thread_id = $1 {of_run}) AS total_runs
+         FROM usage_records
+         WHERE thread_id = $1 {of_run}
+           AND EXISTS (
+             SELECT 1 FROM thread_heads h
+             WHERE h.thread_id = $1 AND h.state <> 'deleted' {owned})
+         GROUP BY COALESCE(model, '{UNKNOWN_MODEL}')"
+    );
+    Statement::from_sql_and_values(backend, sql, values)
+}
+
+/// One row of the breakdown.
+#[derive(Debug, FromQueryResult)]
+struct Sum {
+    model: String,
+    llm_calls: i64,
+    runs: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+    total_tokens: i64,
+    cache_read_tokens: i64,
+    cache_write_tokens: i64,
+    reasoning_tokens: i64,
+    cost_nanos: i64,
+    subagent_tokens: i64,
+    middleware_tokens: i64,
+    total_runs: i64,
+}
+
+fn combine(sums: Vec<Sum>) -> Result<UsageBreakdown> {
+    let mut breakdown = UsageBreakdown::default();
+    for sum in sums {
+        breakdown.total_runs = count(sum.total_runs)?;
+        let usage = ModelUsage {
+            llm_calls: count(sum.llm_calls)?,
+            runs: count(sum.runs)?,
+            tokens: TokenCounts {
+                input: count(sum.input_tokens)?,
+                output: count(sum.output_tokens)?,
+                total: count(sum.total_tokens)?,
+                cache_read: count(sum.cache_read_tokens)?,
+                cache_write: count(sum.cache_write_tokens)?,
+                reasoning: count(sum.reasoning_tokens)?,
+            },
+            cost_nanos: count(sum.cost_nanos)?,
+        };
+        add(&mut breakdown.totals, &usage, count(sum.subagent_tokens)?, count(sum.middleware_tokens)?);
+        breakdown.by_model.insert(sum.model, usage);
+    }
+    Ok(breakdown)
+}
+
+/// Adds a model's sums. Words of neither a sub-agent nor a middleware are the lead agent's.
+fn add(totals: &mut RunTotals, model: &ModelUsage, subagent: u64, middleware: u64) {
+    let lead_agent = model.tokens.total.saturating_sub(subagent).saturating_sub(middleware);
+    for (total, more) in [
+        (&mut totals.input_tokens, model.tokens.input),
+        (&mut totals.output_tokens, model.tokens.output),
+        (&mut totals.total_tokens, model.tokens.total),
+        (&mut totals.cache_read_tokens, model.tokens.cache_read),
+        (&mut totals.cache_write_tokens, model.tokens.cache_write),
+        (&mut totals.reasoning_tokens, model.tokens.reasoning),
+        (&mut totals.llm_calls, model.llm_calls),
+        (&mut totals.lead_agent_tokens, lead_agent),
+        (&mut totals.subagent_tokens, subagent),
+        (&mut totals.middleware_tokens, middleware),
+        (&mut totals.cost_nanos, model.cost_nanos),
+    ] {
+        *total = total.saturating_add(more);
+    }
+}
+
+fn count(value: i64) -> Result<u64> {
+    u64::try_from(value).map_err(|_| Error::corrupt("usage record", "a sum is negative"))
+}

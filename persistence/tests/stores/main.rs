@@ -1,0 +1,9 @@
+//! The stores on real databases: SQLite always, PostgreSQL when `RUNLEDGER_TEST_DATABASE_URL` names a
+//! server on which databases may be created.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene should end there")]
+
+mod backend;
+mod conformance;
+mod deletion;
+mod oracle;
