@@ -1,0 +1,3 @@
+//! Frameworks and formats that drive a journal.
+
+pub mod langchain_recording;

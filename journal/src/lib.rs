@@ -1,0 +1,59 @@
+//! The journal: a runtime's callbacks become durable, replayable records.
+//!
+//! A runtime opens a [`RunJournal`] for each run, calls its [`RuntimeCallbacks`](callbacks::RuntimeCallbacks)
+//! while the agent works, and ends it. The callbacks are synchronous, cheap, never wait and never
+//! fail; one task per journal writes what they record, in order and exactly once, however often
+//! the store is away or forgets to answer. The records and their meaning are `runledger_core`'s;
+//! this crate knows its traits only, never a backend.
+//!
+//! ```
+//! use runledger_core::{
+//!     ItemId, MemoryLedger, NewRun, NewThread, Outcome, RawJson, RunId, Scope, ThreadId, Timestamp,
+//! };
+//! use runledger_journal::callbacks::{ChatModelStart, Context, LlmEnd, RuntimeCallbacks};
+//! use runledger_journal::{RunJournal, user_message};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> runledger_core::Result<()> {
+//! let ledger = MemoryLedger::new().ledger();
+//! let thread = ThreadId::generate();
+//! let asked = user_message(ItemId::generate(), RawJson::string("What is 2 + 2?"), Timestamp::now());
+//! let run = NewRun {
+//!     input: vec![asked],
+//!     create_missing: Some(NewThread::new(thread.clone())),
+//!     ..NewRun::new(thread, RunId::generate())
+//! };
+//! // What the person said is durable from here on.
+//! let journal = RunJournal::begin(&ledger, &Scope::System, run).await?;
+//!
+//! let call = Context::new("call-1");
+//! let messages = RawJson::parse("messages", r#"[{"type": "human", "content": "What is 2 + 2?"}]"#)?;
+//! journal.on_chat_model_start(ChatModelStart { context: call, messages: &messages });
+//! let response = RawJson::parse(
+//!     "response",
+//!     r#"{"generations": [[{"message": {"type": "ai", "content": "4",
+//!         "usage_metadata": {"input_tokens": 12, "output_tokens": 1}}}]]}"#,
+//! )?;
+//! journal.on_llm_end(LlmEnd { context: call, response: &response });
+//! // Where it matters that the answer is stored before a tool acts on it:
+//! journal.barrier().await?;
+//!
+//! let finished = journal.finish(Outcome::success()).await?;
+//! assert_eq!(finished.run.last_ai_message.as_deref(), Some("4"));
+//! assert_eq!(finished.run.totals.total_tokens, 13);
+//! assert_eq!(journal.close().await?.lost, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod adapters;
+pub mod callbacks;
+mod mapping;
+mod message;
+mod queue;
+mod report;
+mod run_journal;
+mod writer;
+
+pub use report::{FinishedRun, QUARANTINED, Quarantined, Report};
+pub use run_journal::{RunJournal, Settings, user_message};

@@ -1,0 +1,208 @@
+//! From callbacks to records: what a run's journal remembers, and what it writes for each callback.
+//!
+//! Pure and synchronous: a callback goes in, a [`Recorded`] group comes out that is stored whole.
+//! The table of events is in ARCHITECTURE.md; the rules that callback streams need beyond it
+//! (ends that never come, ends that come twice, errors told once per level) are here, by subject:
+//! `run` has chains and the application's own records, `llm` model calls, `tools` tool calls.
+
+mod llm;
+pub(crate) mod run;
+mod tools;
+
+use std::collections::{HashMap, HashSet};
+
+use runledger_core::{
+    Caller, Category, EventDraft, EventType, ItemId, ItemMark, Origin, Outcome, RawJson, RunId, RunProgress,
+    SourceId, TaskId, Timestamp, UsageDraft, text,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub(crate) use self::llm::count_of;
+use crate::callbacks::Context;
+
+/// What one callback adds to the log. Stored in one commit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorded {
+    pub(crate) events: Vec<EventDraft>,
+    pub(crate) usage: Vec<UsageDraft>,
+    pub(crate) progress: RunProgress,
+}
+
+impl Recorded {
+    /// Whether there is nothing to store.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.usage.is_empty() && self.progress.is_empty()
+    }
+
+    fn event(event: EventDraft) -> Self {
+        Self { events: vec![event], ..Self::default() }
+    }
+}
+
+/// The state of one run's journal.
+#[derive(Debug)]
+pub(crate) struct Mapper {
+    run_id: RunId,
+    track_usage: bool,
+    ids: ItemIds,
+    run: run::Chains,
+    calls: HashMap<String, llm::ModelCall>,
+    /// Model calls in the order they began, for those that never end.
+    call_order: Vec<String>,
+    human: Human,
+    named_model: bool,
+    tools: tools::ToolCalls,
+    artifacts: Vec<(String, String)>,
+    delivered: bool,
+    memory_context: bool,
+    external: HashSet<SourceId>,
+    open_items: Vec<OpenItem>,
+    subagents: HashMap<TaskId, run::Subagent>,
+}
+
+/// What is known of the person's message.
+#[derive(Clone, Copy, Debug, Default)]
+struct Human {
+    recorded: bool,
+    preset: bool,
+}
+
+/// An item that the runtime itself began and has not ended.
+#[derive(Clone, Debug)]
+struct OpenItem {
+    mark: ItemMark,
+    category: Category,
+    caller: Option<Caller>,
+    content: RawJson,
+}
+
+impl Mapper {
+    /// The journal of a run whose admission stored `input`.
+    pub(crate) fn new(run_id: RunId, track_usage: bool, input: &[EventDraft]) -> Self {
+        let mut ids = ItemIds::default();
+        for item in input.iter().filter_map(|event| event.item.as_ref()) {
+            ids.used.insert(item.item_id.clone());
+        }
+        let recorded = input.iter().any(|event| {
+            event.item.as_ref().is_some_and(|item| item.kind == runledger_core::ItemKind::UserMessage)
+        });
+        Self {
+            run_id,
+            track_usage,
+            ids,
+            run: run::Chains::default(),
+            calls: HashMap::new(),
+            call_order: Vec::new(),
+            human: Human { recorded, preset: false },
+            named_model: false,
+            tools: tools::ToolCalls::default(),
+            artifacts: Vec::new(),
+            delivered: false,
+            memory_context: false,
+            external: HashSet::new(),
+            open_items: Vec::new(),
+            subagents: HashMap::new(),
+        }
+    }
+
+    /// How the run ended, as far as its callbacks tell.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.run.outcome.clone()
+    }
+}
+
+/// The ids of a run's items: the runtime's own where they are valid and not taken, else made from
+/// what the runtime calls the thing, so that the same stream gives the same ids again.
+#[derive(Debug, Default)]
+struct ItemIds {
+    used: HashSet<ItemId>,
+}
+
+impl ItemIds {
+    fn take(&mut self, wanted: Option<&str>, otherwise: &str) -> ItemId {
+        if let Some(id) = wanted.and_then(|text| ItemId::new(text).ok())
+            && self.used.insert(id.clone())
+        {
+            return id;
+        }
+        let mut number = 1;
+        loop {
+            let name = if number == 1 { otherwise.to_owned() } else { format!("{otherwise}-{number}") };
+            let id = ItemId::new(&name).or_else(|_| ItemId::new(text::fingerprint(&name)));
+            if let Ok(id) = id
+                && self.used.insert(id.clone())
+            {
+                return id;
+            }
+            number += 1;
+        }
+    }
+}
+
+/// Who acts: the first tag that names a caller, the lead agent where none does.
+fn caller_of(tags: &[String]) -> Caller {
+    tags.iter()
+        .find(|tag| *tag == "lead_agent" || tag.starts_with("subagent:") || tag.starts_with("middleware:"))
+        .and_then(|tag| Caller::new(tag).ok())
+        .unwrap_or_else(Caller::lead_agent)
+}
+
+/// A payload's JSON. The payloads here always have one.
+fn encode<T: Serialize>(payload: &T) -> RawJson {
+    RawJson::encode("content", payload).unwrap_or_default()
+}
+
+/// Metadata of a message: where it is from.
+fn origin(origin: &Origin) -> Option<RawJson> {
+    Some(RawJson::from(json!({ "origin": origin.as_str() })))
+}
+
+/// An event that records no item.
+fn event(
+    name: &str,
+    category: Category,
+    caller: Option<Caller>,
+    content: Value,
+    at: Timestamp,
+) -> EventDraft {
+    EventDraft {
+        caller,
+        created_at: at,
+        ..EventDraft::new(event_type(name), category, RawJson::from(content))
+    }
+}
+
+/// An event type of text that a runtime gave: what is not printable is replaced, what is too long is cut.
+fn event_type(name: &str) -> EventType {
+    EventType::new(name).unwrap_or_else(|_| {
+        let kept: String = name
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .take(EventType::MAX_CHARS)
+            .collect();
+        EventType::from_stored(&kept)
+    })
+}
+
+/// The record of an item.
+fn item(
+    mark: ItemMark,
+    category: Category,
+    caller: &Caller,
+    content: RawJson,
+    from: Option<&Origin>,
+    at: Timestamp,
+) -> EventDraft {
+    EventDraft {
+        caller: Some(caller.clone()),
+        metadata: from.and_then(origin),
+        created_at: at,
+        ..EventDraft::item(mark, category, content)
+    }
+}
+
+/// A field of a callback's metadata, where it is text.
+fn metadata_text(context: &Context<'_>, name: &str) -> Option<String> {
+    crate::message::RawObject::parse(context.metadata?)?.string(name)
+}

@@ -1,0 +1,411 @@
+//! Stores that refuse, vanish, forget to answer, or are slow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pretty_assertions::assert_eq;
+use runledger_core::{
+    AppendSignal, Applied, Category, Commit, Deleted, Error, ErrorKind, Event, EventDraft, EventFilter,
+    EventStore, EventType, Finish, ItemId, JournalMark, Ledger, Limits, MemoryLedger, NewRun, NewThread,
+    ONCE_TERMINAL, Outcome, PutIfAbsent, RawJson, Receipt, Result, RunId, RunProgress, RunStatus,
+    RunVisibility, Scope, SeqPage, SeqRange, ThreadId, Timestamp,
+};
+use runledger_journal::adapters::langchain_recording::{Recording, RecordingError};
+use runledger_journal::callbacks::{ChainStart, Context, RuntimeCallbacks};
+use runledger_journal::{QUARANTINED, RunJournal, Settings, user_message};
+
+/// What happens to an append of a journal.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// It is refused before anything is written.
+    Away,
+    /// It is written, and the answer is lost.
+    AnswerLost,
+    /// It is written after a while.
+    Slow(Duration),
+    /// It goes well.
+    Fine,
+}
+
+/// A memory ledger whose journal appends have faults.
+#[derive(Clone, Debug)]
+struct Faulty {
+    inner: MemoryLedger,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+    afterwards: Fault,
+    poison: Option<&'static str>,
+}
+
+impl Faulty {
+    fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self {
+            inner: MemoryLedger::new(),
+            faults: Arc::new(Mutex::new(faults.into_iter().collect())),
+            afterwards: Fault::Fine,
+            poison: None,
+        }
+    }
+
+    fn ledger(&self) -> Ledger {
+        let of = || Arc::new(self.inner.clone());
+        Ledger::new(of(), of(), Arc::new(self.clone()), of(), of())
+    }
+}
+
+fn away(applied: Applied) -> Error {
+    Error::Unavailable { applied, source: "no route".into() }
+}
+
+#[async_trait]
+impl EventStore for Faulty {
+    async fn append(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
+        let poisoned = |event: &EventDraft| self.poison.is_some_and(|p| event.content.as_str().contains(p));
+        if commit.events.iter().any(poisoned) {
+            return Err(Error::Backend { operation: "insert", source: "a byte it does not take".into() });
+        }
+        if commit.mark.is_none() {
+            return self.inner.append(scope, commit).await;
+        }
+        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(self.afterwards);
+        match fault {
+            Fault::Away => Err(away(Applied::No)),
+            Fault::AnswerLost => {
+                self.inner.append(scope, commit).await?;
+                Err(away(Applied::Unknown))
+            }
+            Fault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                self.inner.append(scope, commit).await
+            }
+            Fault::Fine => self.inner.append(scope, commit).await,
+        }
+    }
+
+    async fn put_if_absent(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        event: EventDraft,
+    ) -> Result<PutIfAbsent> {
+        self.inner.put_if_absent(scope, thread, run, event).await
+    }
+
+    async fn list_messages(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        visibility: RunVisibility,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Event>> {
+        self.inner.list_messages(scope, thread, visibility, range).await
+    }
+
+    async fn list_messages_by_run(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Event>> {
+        self.inner.list_messages_by_run(scope, thread, run, range).await
+    }
+
+    async fn list_events(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        filter: &EventFilter,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Event>> {
+        self.inner.list_events(scope, thread, filter, range).await
+    }
+
+    async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64> {
+        self.inner.count_messages(scope, thread).await
+    }
+
+    async fn last_visible_ai_seq_by_run(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        runs: &[RunId],
+    ) -> Result<BTreeMap<RunId, u64>> {
+        self.inner.last_visible_ai_seq_by_run(scope, thread, runs).await
+    }
+
+    async fn delete_by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
+        self.inner.delete_by_thread(scope, thread).await
+    }
+
+    async fn delete_by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Deleted> {
+        self.inner.delete_by_run(scope, thread, run).await
+    }
+
+    fn signal(&self) -> &AppendSignal {
+        self.inner.signal()
+    }
+}
+
+fn thread() -> ThreadId {
+    ThreadId::new("thread").unwrap()
+}
+
+fn run() -> RunId {
+    RunId::new("run").unwrap()
+}
+
+fn new_run() -> NewRun {
+    let input = user_message(ItemId::new("m1").unwrap(), RawJson::string(" Hello. "), Timestamp::now());
+    NewRun {
+        input: vec![input],
+        create_missing: Some(NewThread::new(thread())),
+        ..NewRun::new(thread(), run())
+    }
+}
+
+async fn begin(faulty: &Faulty, settings: Settings) -> RunJournal {
+    RunJournal::begin_with(&faulty.ledger(), &Scope::System, new_run(), settings).await.unwrap()
+}
+
+fn change(journal: &RunJournal, what: &str) {
+    journal.record_workspace_changes(&RawJson::string(what), Timestamp::now());
+}
+
+/// The run's payloads in order, after checking that numbers have no hole.
+async fn log(faulty: &Faulty) -> Vec<String> {
+    let events = events(&faulty.inner.ledger(), &thread()).await;
+    assert_eq!(
+        events.iter().map(|event| event.seq).collect::<Vec<_>>(),
+        (1..=events.len() as u64).collect::<Vec<_>>()
+    );
+    let ordinals: Vec<u64> = events.iter().filter_map(|event| event.journal_ordinal).collect();
+    assert_eq!(ordinals, (0..ordinals.len() as u64).collect::<Vec<_>>());
+    events
+        .iter()
+        .map(|event| match event.event_type.as_str() {
+            "workspace_changes" => event.content.as_str().trim_matches('"').to_owned(),
+            other => other.to_owned(),
+        })
+        .collect()
+}
+
+async fn events(ledger: &Ledger, thread: &ThreadId) -> Vec<Event> {
+    let range = SeqRange::after(0, 1_000);
+    let page = ledger.events().list_events(&Scope::System, thread, &EventFilter::default(), &range).await;
+    page.unwrap().items
+}
+
+#[tokio::test]
+async fn the_persons_message_is_durable_before_the_run_begins() {
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, Settings::default()).await;
+    assert_eq!(log(&faulty).await, ["item.completed"]);
+    assert_eq!(journal.run().first_human_message.as_deref(), Some("Hello."));
+    // A model call that shows a person's message adds no second one.
+    let shown = RawJson::parse("m", r#"[[{"type":"human","content":"Hello.","id":"m1"}]]"#).unwrap();
+    let start =
+        runledger_journal::callbacks::ChatModelStart { context: Context::new("llm-1"), messages: &shown };
+    journal.on_chat_model_start(start);
+    journal.barrier().await.unwrap();
+    assert_eq!(log(&faulty).await, ["item.completed", "llm.started"]);
+}
+
+#[tokio::test]
+async fn one_refused_event_is_replaced_by_a_note_and_the_rest_is_stored() {
+    for at in 0..5 {
+        let faulty = Faulty { poison: Some("poison"), ..Faulty::new([]) };
+        let journal = begin(&faulty, Settings::default()).await;
+        for number in 0..5 {
+            change(&journal, if number == at { "poison" } else { "fine" });
+        }
+        let finished = journal.finish(Outcome::success()).await.unwrap();
+        let mut expected = vec!["item.completed"];
+        expected.extend((0..5).map(|number| if number == at { QUARANTINED } else { "fine" }));
+        expected.push("run.completed");
+        assert_eq!(log(&faulty).await, expected);
+        let [quarantined] = finished.report.quarantined.as_slice() else { panic!("{:?}", finished.report) };
+        assert_eq!(quarantined.ordinal, Some(at));
+        assert_eq!(quarantined.event_type, "workspace_changes");
+        assert_eq!(quarantined.reason, "the database refused insert: a byte it does not take");
+        assert_eq!(finished.report.written, 6);
+        assert_eq!(finished.report.lost, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_quarantined_even_among_the_last() {
+    let inner = MemoryLedger::with_limits(Limits { content_bytes: 600, ..Limits::default() });
+    let faulty = Faulty { inner, ..Faulty::new([]) };
+    let journal = begin(&faulty, Settings::default()).await;
+    change(&journal, "first");
+    journal.barrier().await.unwrap();
+    change(&journal, &"x".repeat(1_000));
+    change(&journal, "last");
+    let finished = journal.finish(Outcome::success()).await.unwrap();
+    assert_eq!(log(&faulty).await, ["item.completed", "first", QUARANTINED, "last", "run.completed"]);
+    assert_eq!(finished.run.status, RunStatus::Success);
+    assert_eq!(finished.report.quarantined[0].bytes, 1_002);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_note_either_stops_the_journal_and_the_loss_is_told() {
+    let faulty = Faulty { poison: Some("\""), ..Faulty::new([]) };
+    // The input has the poison too: admit it to the store below.
+    let ledger = faulty.inner.ledger();
+    ledger.admit(&Scope::System, new_run()).await.unwrap();
+    let (store, thread, run, settings) = (faulty.ledger(), thread(), run(), Settings::default());
+    let replay = RunJournal::replay(&store, &Scope::System, &thread, &run, &[], settings);
+    let journal = replay.await.unwrap();
+    change(&journal, "a");
+    change(&journal, "b");
+    assert_eq!(journal.barrier().await.unwrap_err().kind(), ErrorKind::Backend);
+    let report = journal.close().await.unwrap();
+    assert_eq!((report.written, report.lost), (0, 2));
+    assert!(report.stopped.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_waited_for_and_order_is_kept() {
+    let faulty = Faulty::new([Fault::Away, Fault::Away, Fault::Away]);
+    let journal = begin(&faulty, Settings::default()).await;
+    let names: Vec<String> = (0..50).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        change(&journal, name);
+    }
+    journal.barrier().await.unwrap();
+    assert_eq!(log(&faulty).await[1..], names);
+    let report = journal.close().await.unwrap();
+    assert_eq!((report.retried, report.written, report.already_stored), (3, 50, 0));
+    assert_eq!(report.queued_peak, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_writes_nothing_twice() {
+    // The first commit (which starts the run), a later one, and the end.
+    use Fault::{AnswerLost, Fine};
+    let faulty = Faulty::new([AnswerLost, AnswerLost, Fine, AnswerLost, Fine, AnswerLost, AnswerLost]);
+    let journal = begin(&faulty, Settings::default()).await;
+    for name in ["a", "b"] {
+        change(&journal, name);
+        journal.barrier().await.unwrap();
+    }
+    let finished = journal.finish(Outcome::success()).await.unwrap();
+    assert_eq!(log(&faulty).await, ["item.completed", "a", "b", "run.completed"]);
+    assert!(finished.ended_here);
+    assert_eq!(finished.run.status, RunStatus::Success);
+    assert_eq!(finished.run.started_at.is_some(), true);
+    assert_eq!((finished.report.retried, finished.report.written), (5, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_barrier_and_an_end_that_nobody_waits_for_lose_nothing() {
+    let slow = Fault::Slow(Duration::from_secs(60));
+    let faulty = Faulty::new([slow, slow]);
+    let journal = begin(&faulty, Settings::default()).await;
+    change(&journal, "a");
+    let second = Duration::from_secs(1);
+    assert!(tokio::time::timeout(second, journal.barrier()).await.is_err());
+    change(&journal, "b");
+    assert!(tokio::time::timeout(second, journal.finish(Outcome::success())).await.is_err());
+    let report = journal.close().await.unwrap();
+    assert_eq!(log(&faulty).await, ["item.completed", "a", "b", "run.completed"]);
+    assert_eq!(report.written, 3);
+    let stored = faulty.inner.ledger().runs().get(&Scope::System, &thread(), &run()).await.unwrap();
+    assert_eq!(stored.status, RunStatus::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_is_dropped_writes_what_it_has() {
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, Settings::default()).await;
+    change(&journal, "a");
+    drop(journal);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(log(&faulty).await, ["item.completed", "a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_written_after_a_while_or_when_there_are_many() {
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, Settings::default()).await;
+    change(&journal, "a");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(log(&faulty).await, ["item.completed"]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(log(&faulty).await, ["item.completed", "a"]);
+    (0..20).for_each(|_| change(&journal, "b"));
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(log(&faulty).await.len(), 22);
+}
+
+#[tokio::test]
+async fn a_run_taken_away_stops_the_journal_and_is_told() {
+    let faulty = Faulty::new([]);
+    let ledger = faulty.ledger();
+    let journal = begin(&faulty, Settings::default()).await;
+    change(&journal, "a");
+    journal.barrier().await.unwrap();
+    let mark = JournalMark { epoch: journal.run().epoch, ordinal: 1 };
+    let terminal = EventDraft {
+        once_key: Some(ONCE_TERMINAL.to_owned()),
+        ..EventDraft::new(EventType::new("run.interrupted").unwrap(), Category::Lifecycle, RawJson::null())
+    };
+    let taken = Finish {
+        thread_id: thread(),
+        run_id: run(),
+        mark,
+        outcome: Outcome::interrupted("taken"),
+        at: Timestamp::now(),
+        events: vec![terminal],
+        usage: Vec::new(),
+        progress: RunProgress::default(),
+    };
+    ledger.finish(&Scope::System, taken).await.unwrap();
+    change(&journal, "b");
+    change(&journal, "c");
+    assert_eq!(journal.barrier().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    change(&journal, "d");
+    assert_eq!(journal.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    let report = journal.close().await.unwrap();
+    assert_eq!((report.written, report.fenced, report.lost), (1, 4, 0));
+    assert_eq!(log(&faulty).await, ["item.completed", "a", "run.interrupted"]);
+}
+
+#[tokio::test]
+async fn what_comes_after_the_end_is_late_and_changes_nothing_of_it() {
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, Settings::default()).await;
+    let first = journal.finish(Outcome::success()).await.unwrap();
+    change(&journal, "late");
+    let second = journal.finish(Outcome::error("no")).await.unwrap();
+    assert!(first.ended_here && !second.ended_here);
+    assert_eq!(second.run.status, RunStatus::Success);
+    assert_eq!(log(&faulty).await, ["item.completed", "run.completed", "late"]);
+    journal.on_chain_start(ChainStart { context: Context::new("root"), name: None });
+    assert_eq!(journal.close().await.unwrap().written, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_broke_off_anywhere_is_continued() {
+    let text = include_str!("fixtures/agent.jsonl");
+    let recording = Recording::parse(text.as_bytes()).unwrap();
+    let whole = MemoryLedger::new().ledger();
+    let settings =
+        Settings { batch_events: 1, give_up_after: Some(Duration::from_secs(1)), ..Settings::default() };
+    let all = recording.import(&whole, &Scope::System, &settings, |_| ()).await.unwrap();
+    let thread = ThreadId::new("fixture").unwrap();
+    let expected = events(&whole, &thread).await;
+    for commits in 0..3 {
+        let store = Faulty { afterwards: Fault::Away, ..Faulty::new(vec![Fault::AnswerLost; commits]) };
+        let broken = recording.import(&store.ledger(), &Scope::System, &settings, |_| ()).await.unwrap_err();
+        assert!(matches!(broken, RecordingError::Ledger { .. }), "{broken}");
+        let mended = store.inner.ledger();
+        let again = recording.import(&mended, &Scope::System, &settings, |_| ()).await.unwrap();
+        assert_eq!(events(&mended, &thread).await, expected);
+        assert_eq!(again.total_tokens, all.total_tokens);
+    }
+}

@@ -1,0 +1,10 @@
+//! The journal against the memory ledger: recorded streams, own callbacks, and stores that fail.
+
+#![expect(clippy::unwrap_used, reason = "a test ends with the first surprise")]
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+
+mod any_stream;
+mod faults;
+mod fixtures;
+mod recordings;
+mod records;
