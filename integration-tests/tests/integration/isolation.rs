@@ -1,0 +1,226 @@
+//! Who is not the owner sees nothing: a walk over every method of every store trait, and over every id
+//! inside a params struct, with a foreign scope.
+//!
+//! The methods are read from the traits' source, so a method that is added without a step here fails.
+
+use std::collections::BTreeMap;
+
+use pretty_assertions::assert_eq;
+use runledger_core::{
+    Admission, Category, Commit, ErrorKind, EventDraft, EventFilter, EventType, Finish, ItemFilter, ItemId,
+    ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, ListRange, NewRun, NewThread, ONCE_TERMINAL,
+    Outcome, OwnerId, RawJson, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SeqRange,
+    SourceId, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, UsageDraft,
+};
+
+use crate::backend::{Fresh, on_each_backend};
+
+on_each_backend!(
+    every_method_refuses_a_stranger,
+    a_deleted_thread_answers_as_a_missing_one,
+    ids_inside_params_are_checked,
+);
+
+const SOURCES: [(&str, &str); 5] = [
+    ("ThreadStore", include_str!("../../../core/src/store/threads.rs")),
+    ("RunStore", include_str!("../../../core/src/store/runs.rs")),
+    ("EventStore", include_str!("../../../core/src/store/events.rs")),
+    ("ItemStore", include_str!("../../../core/src/store/items.rs")),
+    ("UsageStore", include_str!("../../../core/src/store/usage.rs")),
+];
+
+/// Every async method of the store traits, as `Trait::method`.
+fn methods() -> Vec<String> {
+    let mut methods = Vec::new();
+    for (name, source) in SOURCES {
+        let start = source.find(&format!("pub trait {name}")).expect("the trait is in its file");
+        for line in source[start..].lines().take_while(|line| *line != "}") {
+            if let Some(rest) = line.trim_start().strip_prefix("async fn ") {
+                let method = rest.split(['(', '<']).next().expect("a name");
+                methods.push(format!("{name}::{method}"));
+            }
+        }
+    }
+    methods
+}
+
+/// What a step answered: the kind of its error, or that it succeeded with nothing of the other owner's in it.
+type Answers = BTreeMap<&'static str, Option<ErrorKind>>;
+
+fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+fn note() -> EventDraft {
+    let kind = EventType::new("note").expect("a short label");
+    EventDraft::new(kind, Category::Message, RawJson::string("hello"))
+}
+
+/// One owner's thread with a finished run, an item and a model call.
+async fn a_thread_of_alice(ledger: &Ledger, alice: &Scope) -> (ThreadId, RunId) {
+    let (thread, run) = (ThreadId::generate(), RunId::generate());
+    ledger.threads().create(alice, NewThread::new(thread.clone())).await.expect("the thread");
+    let admission = Admission { idempotency_key: Some("key".into()), ..Admission::default() };
+    let new = NewRun { admission, input: vec![note()], ..NewRun::new(thread.clone(), run.clone()) };
+    ledger.admit(alice, new).await.expect("the run");
+    let mark = ItemMark::new(ItemId::new("i1").expect("an id"), ItemKind::ToolCall, ItemStatus::InProgress);
+    let mut commit = Commit::of_run(thread.clone(), run.clone()).with_events(vec![EventDraft::item(
+        mark,
+        Category::Lifecycle,
+        RawJson::empty_object(),
+    )]);
+    commit.usage.push(UsageDraft::new(SourceId::new("call").expect("an id"), TokenCounts::of(1, 1)));
+    ledger.events().append(alice, commit).await.expect("the item");
+    (thread, run)
+}
+
+async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) -> Answers {
+    let item = ItemId::new("i1").expect("an id");
+    let once = EventDraft { once_key: Some("once".into()), ..note() };
+    let commit = Commit::of_run(thread.clone(), run.clone()).with_events(vec![note()]);
+    let list = ListRange::default();
+    let page = SeqRange::default();
+    let of_run = EventFilter::of_run(run.clone());
+    let of_thread = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
+    let (threads, runs, events) = (ledger.threads(), ledger.runs(), ledger.events());
+    let (items, usage) = (ledger.items(), ledger.usage());
+    let listed = threads.list(scope, &ThreadFilter::default(), &list).await;
+    assert_eq!(listed.expect("a list").items, []);
+    let listed = runs.list(scope, &RunFilter::default(), &list).await;
+    assert_eq!(listed.expect("a list").items, []);
+    BTreeMap::from([
+        ("ThreadStore::get", kind(threads.get(scope, thread).await)),
+        ("ThreadStore::head", kind(threads.head(scope, thread).await)),
+        // Lists were checked to be empty above.
+        ("ThreadStore::list", None),
+        (
+            "ThreadStore::update",
+            kind(threads.update(scope, thread, ThreadPatch::default(), Timestamp::now()).await),
+        ),
+        ("ThreadStore::set_owner", kind(threads.set_owner(scope, thread, None).await)),
+        ("RunStore::get", kind(runs.get(scope, thread, run).await)),
+        ("RunStore::find", kind(runs.find(scope, run).await)),
+        ("RunStore::find_by_idempotency_key", kind(runs.find_by_idempotency_key(scope, thread, "key").await)),
+        ("RunStore::list", kind(runs.list(scope, &of_thread, &list).await)),
+        ("EventStore::append", kind(events.append(scope, commit).await)),
+        ("EventStore::put_if_absent", kind(events.put_if_absent(scope, thread, run, once).await)),
+        (
+            "EventStore::list_messages",
+            kind(events.list_messages(scope, thread, RunVisibility::All, &page).await),
+        ),
+        (
+            "EventStore::list_messages_by_run",
+            kind(events.list_messages_by_run(scope, thread, run, &page).await),
+        ),
+        ("EventStore::list_events", kind(events.list_events(scope, thread, &of_run, &page).await)),
+        ("EventStore::count_messages", kind(events.count_messages(scope, thread).await)),
+        (
+            "EventStore::last_visible_ai_seq_by_run",
+            kind(events.last_visible_ai_seq_by_run(scope, thread, std::slice::from_ref(run)).await),
+        ),
+        ("EventStore::delete_by_run", kind(events.delete_by_run(scope, thread, run).await)),
+        ("EventStore::delete_by_thread", kind(events.delete_by_thread(scope, thread).await)),
+        ("ItemStore::get", kind(items.get(scope, thread, run, &item).await)),
+        ("ItemStore::list", kind(items.list(scope, thread, &ItemFilter::default(), &page).await)),
+        ("UsageStore::list_by_run", kind(usage.list_by_run(scope, thread, run, None, 10).await)),
+        ("UsageStore::by_run", kind(usage.by_run(scope, thread, run).await)),
+        ("UsageStore::by_thread", kind(usage.by_thread(scope, thread).await)),
+        ("ThreadStore::delete", kind(threads.delete(scope, thread).await)),
+        // Last, because a thread that never was exists afterwards.
+        ("ThreadStore::create", kind(threads.create(scope, NewThread::new(thread.clone())).await)),
+    ])
+}
+
+/// What a stranger must be answered.
+fn expected(method: &str) -> Option<ErrorKind> {
+    match method {
+        "ThreadStore::list" => None,
+        "ThreadStore::create" => Some(ErrorKind::AlreadyExists),
+        "ThreadStore::set_owner" => Some(ErrorKind::InvalidInput),
+        _ => Some(ErrorKind::NotFound),
+    }
+}
+
+/// The walk: every method refuses a stranger, a missing thread and a deleted one alike, and nothing changed.
+async fn every_method_refuses_a_stranger(fresh: &Fresh) {
+    let ledger = &fresh.ledger();
+    let alice = Scope::Owner(OwnerId::new("alice").expect("an id"));
+    let mallory = Scope::Owner(OwnerId::new("mallory").expect("an id"));
+    let (thread, run) = a_thread_of_alice(ledger, &alice).await;
+    let before = ledger.threads().head(&alice, &thread).await.expect("the head");
+
+    let foreign = answers(ledger, &mallory, &thread, &run).await;
+    let known: Vec<String> = foreign.keys().map(ToString::to_string).collect();
+    let mut all = methods();
+    all.sort();
+    assert_eq!(known, all, "every trait method has a step in the walk, and no step is left over");
+    for (method, answer) in &foreign {
+        assert_eq!(*answer, expected(method), "{method} with a foreign scope");
+    }
+    assert_eq!(ledger.threads().head(&alice, &thread).await.expect("the head"), before);
+
+    // A thread that never was is answered the same, except that its id is free.
+    let mut missing = answers(ledger, &mallory, &ThreadId::generate(), &run).await;
+    let mut expected_answers = foreign.clone();
+    assert_eq!(missing.remove("ThreadStore::create"), Some(None));
+    expected_answers.remove("ThreadStore::create");
+    assert_eq!(missing, expected_answers);
+}
+
+/// Its own owner is answered by a deleted thread as a stranger is.
+async fn a_deleted_thread_answers_as_a_missing_one(fresh: &Fresh) {
+    let ledger = &fresh.ledger();
+    let alice = Scope::Owner(OwnerId::new("alice").expect("an id"));
+    let (thread, run) = a_thread_of_alice(ledger, &alice).await;
+    finish(ledger, &alice, &thread, &run).await;
+    ledger.threads().delete(&alice, &thread).await.expect("nothing runs");
+    for (method, answer) in answers(ledger, &alice, &thread, &run).await {
+        assert_eq!(answer, expected(method), "{method} on a deleted thread");
+    }
+}
+
+async fn finish(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) {
+    let epoch = ledger.runs().get(scope, thread, run).await.expect("the run").epoch;
+    let terminal = EventDraft { once_key: Some(ONCE_TERMINAL.to_owned()), ..note() };
+    let finish = Finish {
+        thread_id: thread.clone(),
+        run_id: run.clone(),
+        mark: JournalMark { epoch, ordinal: 0 },
+        outcome: Outcome::success(),
+        at: Timestamp::now(),
+        events: vec![terminal],
+        usage: Vec::new(),
+        progress: RunProgress::default(),
+    };
+    ledger.finish(scope, finish).await.expect("the end");
+}
+
+/// Every id inside a params struct is checked under the scope of the call.
+async fn ids_inside_params_are_checked(fresh: &Fresh) {
+    let ledger = &fresh.ledger();
+    let alice = Scope::Owner(OwnerId::new("alice").expect("an id"));
+    let mallory = Scope::Owner(OwnerId::new("mallory").expect("an id"));
+    let (_, run_of_alice) = a_thread_of_alice(ledger, &alice).await;
+    let thread = ThreadId::generate();
+    ledger.threads().create(&mallory, NewThread::new(thread.clone())).await.expect("mallory's own");
+    let admissions = [
+        (
+            "follow_up_to_run_id",
+            Admission { follow_up_to_run_id: Some(run_of_alice.clone()), ..Admission::default() },
+        ),
+        ("parent_run_id", Admission { parent_run_id: Some(run_of_alice.clone()), ..Admission::default() }),
+    ];
+    for (field, admission) in admissions {
+        let new = NewRun { admission, ..NewRun::new(thread.clone(), RunId::generate()) };
+        let refusal = ledger.admit(&mallory, new).await.map(|admitted| admitted.run.run_id);
+        assert_eq!(kind(refusal), Some(ErrorKind::NotFound), "{field}");
+    }
+    let theirs = NewThread { owner_id: alice.owner().cloned(), ..NewThread::new(ThreadId::generate()) };
+    assert_eq!(kind(ledger.threads().create(&mallory, theirs.clone()).await), Some(ErrorKind::InvalidInput));
+    let mut commit = Commit::new(theirs.thread_id.clone()).with_events(vec![note()]);
+    commit.create_missing = Some(theirs);
+    assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::InvalidInput));
+    // The run of a commit must be the thread's own.
+    let commit = Commit::of_run(thread.clone(), run_of_alice).with_events(vec![note()]);
+    assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::NotFound));
+}
