@@ -1,0 +1,366 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use runledger_core::{
+    Caller, Cursor, EventType, ListRange, OwnerId, RunId, Scope, SeqRange, TaskId, ThreadId,
+};
+use runledger_migration::DEFAULT_DATABASE_URL;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  not found, or refused
+  2  wrong usage or input
+  3  the database cannot be used, or its schema does not fit
+`runledger migrate` has codes of its own, see its help.";
+
+/// The system of record for AI-agent runs: import, read and replay them.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "runledger", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the command can do.
+#[derive(Subcommand, Clone, Debug)]
+#[command(after_help = EXIT_CODES)]
+pub enum Command {
+    /// Run a small scripted agent with real tools in this folder, then replay it.
+    Demo(DemoArgs),
+    /// Import recordings of other systems. The same file again writes nothing.
+    Import(ImportArgs),
+    /// List threads, last updated first.
+    Threads(ThreadsArgs),
+    /// List runs, newest first.
+    Runs(RunsArgs),
+    /// List the messages of a thread or a run.
+    Messages(LogArgs),
+    /// List the events of a thread or a run.
+    Events(EventsArgs),
+    /// Sum up model calls, tokens and cost of a thread or a run.
+    Usage(UsageArgs),
+    /// Tell a thread's runs for people: what was said, which tools ran, what it took.
+    Replay(ReplayArgs),
+    /// Make or check the database's schema.
+    Migrate(runledger_migration::command::MigrateArgs),
+}
+
+/// Which database.
+#[derive(Args, Clone)]
+pub struct DatabaseArgs {
+    /// The database: sqlite://PATH or postgres://USER@HOST/DATABASE.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "RUNLEDGER_DATABASE_URL",
+        hide_env_values = true,
+        default_value = DEFAULT_DATABASE_URL
+    )]
+    pub database_url: String,
+}
+
+impl std::fmt::Debug for DatabaseArgs {
+    // By hand: the URL may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseArgs")
+            .field("database_url", &runledger_migration::redacted(&self.database_url))
+            .finish()
+    }
+}
+
+/// What every reader takes.
+#[derive(Args, Clone, Debug)]
+pub struct ReaderArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type, and a comment here would be its help")]
+    pub database: DatabaseArgs,
+
+    /// Show only what this owner may see; without it, everything is shown.
+    #[arg(long)]
+    pub owner: Option<OwnerId>,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ReaderArgs {
+    /// On whose behalf the ledger is read.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        scope_of(self.owner.as_ref())
+    }
+}
+
+fn scope_of(owner: Option<&OwnerId>) -> Scope {
+    owner.map_or(Scope::System, |owner| Scope::Owner(owner.clone()))
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type, and a comment here would be its help")]
+    pub database: DatabaseArgs,
+
+    /// Whose run it is.
+    #[arg(long)]
+    pub owner: Option<OwnerId>,
+}
+
+impl DemoArgs {
+    /// On whose behalf the run is written.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        scope_of(self.owner.as_ref())
+    }
+}
+
+/// What a file holds.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON file per thread, as the LangGraph platform returns a thread's state.
+    LanggraphThread,
+    /// Trajectories of mini-SWE-agent, `*.traj.json`.
+    MiniSweAgent,
+    /// Recorded LangChain callbacks, `*.jsonl`.
+    Callbacks,
+}
+
+/// Arguments of `import`.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// What the files hold.
+    #[arg(value_enum)]
+    pub format: Format,
+
+    /// Files, or folders whose matching files are taken, subfolders included. All are read and
+    /// checked before the first is written.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
+    /// Whose threads they become; without it, nobody's.
+    #[arg(long)]
+    pub owner: Option<OwnerId>,
+
+    /// Print the summary as one JSON document.
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type, and a comment here would be its help")]
+    pub database: DatabaseArgs,
+}
+
+impl ImportArgs {
+    /// On whose behalf the files are imported.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        scope_of(self.owner.as_ref())
+    }
+}
+
+/// Which part of a newest-first listing.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    /// Rows at most, 1 to 1000.
+    #[arg(long, default_value_t = runledger_core::DEFAULT_LIMIT)]
+    pub limit: u32,
+
+    /// Where the previous page ended: its `next_cursor`.
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+impl ListArgs {
+    /// The range; a cursor that no listing returned is refused.
+    pub fn range(&self) -> runledger_core::Result<ListRange> {
+        let cursor = self.cursor.as_deref().map(Cursor::parse).transpose()?;
+        Ok(ListRange { limit: self.limit, cursor })
+    }
+}
+
+/// Which part of a log.
+#[derive(Args, Clone, Debug)]
+pub struct SeqArgs {
+    /// Rows at most, 1 to 1000.
+    #[arg(long, default_value_t = runledger_core::DEFAULT_LIMIT)]
+    pub limit: u32,
+
+    /// Only rows before this seq; alone, the last of them.
+    #[arg(long, value_name = "SEQ")]
+    pub before_seq: Option<u64>,
+
+    /// Only rows after this seq, the first of them.
+    #[arg(long, value_name = "SEQ")]
+    pub after_seq: Option<u64>,
+}
+
+impl SeqArgs {
+    /// The range.
+    #[must_use]
+    pub fn range(&self) -> SeqRange {
+        SeqRange { limit: self.limit, before_seq: self.before_seq, after_seq: self.after_seq }
+    }
+}
+
+/// Which thread or run. One of them is needed; a run alone is looked for on every thread.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
+    /// The thread.
+    #[arg(long, required_unless_present = "run")]
+    pub thread: Option<ThreadId>,
+
+    /// The run.
+    #[arg(long)]
+    pub run: Option<RunId>,
+}
+
+/// Arguments of `threads`.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "documented at their types; comments here would be their help")]
+pub struct ThreadsArgs {
+    /// Only this thread.
+    #[arg(long)]
+    pub thread: Option<ThreadId>,
+    #[command(flatten)]
+    pub range: ListArgs,
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+}
+
+/// Arguments of `runs`.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "documented at their types; comments here would be their help")]
+pub struct RunsArgs {
+    /// Only runs of this thread.
+    #[arg(long)]
+    pub thread: Option<ThreadId>,
+    /// Only this run.
+    #[arg(long)]
+    pub run: Option<RunId>,
+    #[command(flatten)]
+    pub range: ListArgs,
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+}
+
+/// Arguments of `messages`.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "documented at their types; comments here would be their help")]
+pub struct LogArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub range: SeqArgs,
+    /// Show messages of hidden runs too: superseded ones, and those rolled back.
+    #[arg(long)]
+    pub hidden: bool,
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+}
+
+/// Arguments of `events`.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "documented at their types; comments here would be their help")]
+pub struct EventsArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub range: SeqArgs,
+    /// Only events of this type; may be given several times. Needs --run.
+    #[arg(long = "type", value_name = "TYPE", requires = "run", value_parser = event_type)]
+    pub types: Vec<EventType>,
+    /// Only events of this delegated task. Needs --run.
+    #[arg(long, requires = "run")]
+    pub task: Option<TaskId>,
+    /// Only events of this caller. Needs --run.
+    #[arg(long, requires = "run", value_parser = caller)]
+    pub caller: Option<Caller>,
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+}
+
+fn event_type(text: &str) -> runledger_core::Result<EventType> {
+    EventType::new(text)
+}
+
+fn caller(text: &str) -> runledger_core::Result<Caller> {
+    Caller::new(text)
+}
+
+/// Arguments of `usage`.
+#[derive(Args, Clone, Debug)]
+#[expect(missing_docs, reason = "documented at their types; comments here would be their help")]
+pub struct UsageArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Of a run: model calls listed at most, 1 to 1000.
+    #[arg(long, default_value_t = runledger_core::DEFAULT_LIMIT)]
+    pub limit: u32,
+    /// Of a run: where the previous page ended, its `next_cursor`.
+    #[arg(long)]
+    pub cursor: Option<String>,
+    #[command(flatten)]
+    pub reader: ReaderArgs,
+}
+
+/// Arguments of `replay`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// The thread.
+    pub thread: ThreadId,
+
+    /// Only this run.
+    #[arg(long)]
+    pub run: Option<RunId>,
+
+    /// Show only what this owner may see; without it, everything is shown.
+    #[arg(long)]
+    pub owner: Option<OwnerId>,
+
+    /// Cut nothing.
+    #[arg(long)]
+    pub full: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented at its type, and a comment here would be its help")]
+    pub database: DatabaseArgs,
+}
+
+impl ReplayArgs {
+    /// On whose behalf the ledger is read.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        scope_of(self.owner.as_ref())
+    }
+}
+
+impl Command {
+    /// Whether errors are to be JSON too.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Demo(_) | Self::Replay(_) | Self::Migrate(_) => false,
+            Self::Import(args) => args.json,
+            Self::Threads(args) => args.reader.json,
+            Self::Runs(args) => args.reader.json,
+            Self::Messages(args) => args.reader.json,
+            Self::Events(args) => args.reader.json,
+            Self::Usage(args) => args.reader.json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

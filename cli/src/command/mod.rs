@@ -1,0 +1,6 @@
+//! The commands, one room each.
+
+pub(crate) mod demo;
+pub(crate) mod import;
+pub(crate) mod readers;
+pub(crate) mod replay;

@@ -1,0 +1,363 @@
+//! The readers: `threads`, `runs`, `messages`, `events`, `usage`.
+//!
+//! Each asks the ledger for one page and prints it, as a table or as one JSON document with
+//! `items`, `has_more` and the cursor that goes on.
+
+use runledger_core::{
+    Category, ContentText as _, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId, RunTotals,
+    RunVisibility, Scope, SeqPage, SeqRange, SourceId, ThreadFilter, ThreadId, UsageBreakdown, UsageRecord,
+};
+use serde::Serialize;
+
+use crate::args::{EventsArgs, LogArgs, RunsArgs, TargetArgs, ThreadsArgs, UsageArgs};
+use crate::output::{Align, Output, Table, grouped, one_line};
+use crate::wire::{WirePage, WireRun, WireSeqPage, wire_status};
+use crate::{Failure, money};
+
+/// How much of a payload a table shows.
+const PREVIEW: usize = 160;
+
+/// `threads`.
+pub(crate) async fn threads(args: &ThreadsArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
+    let scope = args.reader.scope();
+    let page = match &args.thread {
+        Some(thread) => WirePage {
+            items: vec![ledger.threads().get(&scope, thread).await?],
+            has_more: false,
+            next_cursor: None,
+        },
+        None => {
+            let page = ledger.threads().list(&scope, &ThreadFilter::default(), &args.range.range()?).await?;
+            let next_cursor = page.next_cursor.map(|cursor| cursor.as_str().to_owned());
+            WirePage { items: page.items, has_more: page.has_more, next_cursor }
+        }
+    };
+    if args.reader.json {
+        return output.json(&page);
+    }
+    let mut table = Table::new(&[
+        ("thread", Align::Left),
+        ("status", Align::Left),
+        ("owner", Align::Left),
+        ("updated", Align::Left),
+        ("title", Align::Flexible),
+    ]);
+    for thread in &page.items {
+        table.row(&[
+            thread.thread_id.as_str(),
+            thread.status.as_str(),
+            thread.owner_id.as_ref().map_or("-", AsRef::as_ref),
+            &moment(thread.updated_at),
+            thread.display_name.as_deref().unwrap_or("-"),
+        ]);
+    }
+    finish(output, &table, page.items.len(), "threads", page.next_cursor.map(|c| format!("--cursor {c}")))
+}
+
+/// `runs`.
+pub(crate) async fn runs(args: &RunsArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
+    let scope = args.reader.scope();
+    let (items, has_more, next_cursor) = match &args.run {
+        Some(run) => (vec![find_run(ledger, &scope, args.thread.as_ref(), run).await?], false, None),
+        None => {
+            let filter = RunFilter { thread_id: args.thread.clone(), ..RunFilter::default() };
+            let page = ledger.runs().list(&scope, &filter, &args.range.range()?).await?;
+            (page.items, page.has_more, page.next_cursor.map(|cursor| cursor.as_str().to_owned()))
+        }
+    };
+    if args.reader.json {
+        let items = items.iter().map(WireRun::from).collect();
+        return output.json(&WirePage { items, has_more, next_cursor });
+    }
+    let mut table = Table::new(&[
+        ("run", Align::Left),
+        ("thread", Align::Left),
+        ("status", Align::Left),
+        ("created", Align::Left),
+        ("messages", Align::Right),
+        ("calls", Align::Right),
+        ("tokens", Align::Right),
+        ("cost", Align::Right),
+        ("asked", Align::Flexible),
+    ]);
+    for run in &items {
+        table.row(&[
+            run.run_id.as_str(),
+            run.thread_id.as_str(),
+            wire_status(&run.status),
+            &moment(run.created_at),
+            &grouped(run.message_count),
+            &grouped(run.totals.llm_calls),
+            &grouped(run.totals.total_tokens),
+            &money::shown(run.totals.cost_nanos),
+            run.first_human_message.as_deref().unwrap_or("-"),
+        ]);
+    }
+    finish(output, &table, items.len(), "runs", next_cursor.map(|c| format!("--cursor {c}")))
+}
+
+/// `messages`.
+pub(crate) async fn messages(args: &LogArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
+    let scope = args.reader.scope();
+    let (thread, run) = target(ledger, &scope, &args.target).await?;
+    let range = args.range.range();
+    let page = match run {
+        Some(run) => ledger.events().list_messages_by_run(&scope, &thread, &run.run_id, &range).await?,
+        None => {
+            let visibility = if args.hidden { RunVisibility::All } else { RunVisibility::Shown };
+            ledger.events().list_messages(&scope, &thread, visibility, &range).await?
+        }
+    };
+    log(output, &page, &range, args.reader.json, "messages")
+}
+
+/// `events`.
+pub(crate) async fn events(args: &EventsArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
+    let scope = args.reader.scope();
+    let (thread, run) = target(ledger, &scope, &args.target).await?;
+    let filter = EventFilter {
+        run_id: run.map(|run| run.run_id),
+        event_types: args.types.clone(),
+        task_id: args.task.clone(),
+        caller: args.caller.clone(),
+    };
+    let range = args.range.range();
+    let page = ledger.events().list_events(&scope, &thread, &filter, &range).await?;
+    log(output, &page, &range, args.reader.json, "events")
+}
+
+fn log(
+    output: &mut Output,
+    page: &SeqPage<Event>,
+    range: &SeqRange,
+    json: bool,
+    what: &str,
+) -> Result<(), Failure> {
+    if json {
+        return output.json(&WireSeqPage::new(page, range, |event| event.seq));
+    }
+    let mut table = Table::new(&[
+        ("seq", Align::Right),
+        ("type", Align::Left),
+        ("item", Align::Left),
+        ("status", Align::Left),
+        ("bytes", Align::Right),
+        ("content", Align::Flexible),
+    ]);
+    for event in &page.items {
+        let (kind, status) = event
+            .item
+            .as_ref()
+            .map_or(("-".to_owned(), "-"), |item| (item.kind.to_string(), item.status.as_str()));
+        table.row(&[
+            &event.seq.to_string(),
+            event.event_type.as_str(),
+            &kind,
+            status,
+            &grouped(event.content_bytes),
+            &preview(event),
+        ]);
+    }
+    let next = if range.after_seq.is_some() {
+        page.items.last().map(|event| format!("--after-seq {}", event.seq))
+    } else {
+        page.items.first().map(|event| format!("--before-seq {}", event.seq))
+    };
+    finish(output, &table, page.items.len(), what, next.filter(|_| page.has_more))
+}
+
+/// What an event says, on one line: the text of a message, the payload of anything else.
+fn preview(event: &Event) -> String {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        content: RawJson,
+    }
+    if matches!(event.category, Category::Message)
+        && let Ok(said) = event.content.decode_lossy::<Said>()
+    {
+        let text = said.content.text();
+        if !text.is_empty() {
+            return one_line(&text, PREVIEW);
+        }
+    }
+    one_line(event.content.as_str(), PREVIEW)
+}
+
+/// Usage of a run, with its calls, or of a thread.
+#[derive(Serialize)]
+struct WireUsage<'a> {
+    thread_id: &'a ThreadId,
+    run_id: Option<&'a RunId>,
+    total_runs: u64,
+    #[serde(flatten)]
+    totals: RunTotals,
+    by_model: &'a std::collections::BTreeMap<String, runledger_core::ModelUsage>,
+    by_caller: ByCaller,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<&'a [UsageRecord]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_more: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a SourceId>,
+}
+
+#[derive(Serialize)]
+struct ByCaller {
+    lead_agent: u64,
+    subagent: u64,
+    middleware: u64,
+}
+
+/// `usage`.
+pub(crate) async fn usage(args: &UsageArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
+    let scope = args.reader.scope();
+    let (thread, run) = target(ledger, &scope, &args.target).await?;
+    let run = run.map(|run| run.run_id);
+    let breakdown = match &run {
+        Some(run) => ledger.usage().by_run(&scope, &thread, run).await?,
+        None => ledger.usage().by_thread(&scope, &thread).await?,
+    };
+    let calls = match &run {
+        Some(run) => Some(calls(args, ledger, &scope, &thread, run).await?),
+        None => None,
+    };
+    if !args.reader.json {
+        return usage_tables(output, &breakdown);
+    }
+    let totals = breakdown.totals;
+    let (items, has_more) =
+        calls.as_ref().map_or((None, None), |(items, more)| (Some(&**items), Some(*more)));
+    output.json(&WireUsage {
+        thread_id: &thread,
+        run_id: run.as_ref(),
+        total_runs: breakdown.total_runs,
+        totals,
+        by_model: &breakdown.by_model,
+        by_caller: ByCaller {
+            lead_agent: totals.lead_agent_tokens,
+            subagent: totals.subagent_tokens,
+            middleware: totals.middleware_tokens,
+        },
+        items,
+        has_more,
+        next_cursor: items
+            .filter(|_| has_more == Some(true))
+            .and_then(<[_]>::last)
+            .map(|last| &last.source_id),
+    })
+}
+
+async fn calls(
+    args: &UsageArgs,
+    ledger: &Ledger,
+    scope: &Scope,
+    thread: &ThreadId,
+    run: &RunId,
+) -> Result<(Vec<UsageRecord>, bool), Failure> {
+    let after = args.cursor.as_deref().map(SourceId::new).transpose()?;
+    let list = ledger.usage();
+    let items = list.list_by_run(scope, thread, run, after.as_ref(), args.limit).await?;
+    let has_more = match items.last() {
+        Some(last) => !list.list_by_run(scope, thread, run, Some(&last.source_id), 1).await?.is_empty(),
+        None => false,
+    };
+    Ok((items, has_more))
+}
+
+/// What models and callers took, as two tables.
+pub(crate) fn usage_tables(output: &mut Output, breakdown: &UsageBreakdown) -> Result<(), Failure> {
+    let mut table = Table::new(&[
+        ("model", Align::Left),
+        ("runs", Align::Right),
+        ("calls", Align::Right),
+        ("input", Align::Right),
+        ("cached", Align::Right),
+        ("output", Align::Right),
+        ("reasoning", Align::Right),
+        ("total", Align::Right),
+        ("cost", Align::Right),
+    ]);
+    for (model, used) in &breakdown.by_model {
+        table.row(&[
+            model,
+            &grouped(used.runs),
+            &grouped(used.llm_calls),
+            &grouped(used.tokens.input),
+            &grouped(used.tokens.cache_read),
+            &grouped(used.tokens.output),
+            &grouped(used.tokens.reasoning),
+            &grouped(used.tokens.total),
+            &money::shown(used.cost_nanos),
+        ]);
+    }
+    let totals = &breakdown.totals;
+    table.row(&[
+        "all",
+        &grouped(breakdown.total_runs),
+        &grouped(totals.llm_calls),
+        &grouped(totals.input_tokens),
+        &grouped(totals.cache_read_tokens),
+        &grouped(totals.output_tokens),
+        &grouped(totals.reasoning_tokens),
+        &grouped(totals.total_tokens),
+        &money::shown(totals.cost_nanos),
+    ]);
+    output.table(&table)?;
+    output.line("")?;
+    let mut callers = Table::new(&[("caller", Align::Left), ("tokens", Align::Right)]);
+    callers.row(&["lead agent", &grouped(totals.lead_agent_tokens)]);
+    callers.row(&["sub-agents", &grouped(totals.subagent_tokens)]);
+    callers.row(&["middleware", &grouped(totals.middleware_tokens)]);
+    output.table(&callers)
+}
+
+/// The thread that is meant, and the run where one is.
+async fn target(
+    ledger: &Ledger,
+    scope: &Scope,
+    target: &TargetArgs,
+) -> Result<(ThreadId, Option<Run>), Failure> {
+    match (&target.thread, &target.run) {
+        (thread, Some(run)) => {
+            let run = find_run(ledger, scope, thread.as_ref(), run).await?;
+            Ok((run.thread_id.clone(), Some(run)))
+        }
+        (Some(thread), None) => Ok((thread.clone(), None)),
+        (None, None) => Err(Failure::Usage("give --thread or --run".to_owned())),
+    }
+}
+
+async fn find_run(
+    ledger: &Ledger,
+    scope: &Scope,
+    thread: Option<&ThreadId>,
+    run: &RunId,
+) -> Result<Run, Failure> {
+    Ok(match thread {
+        Some(thread) => ledger.runs().get(scope, thread, run).await?,
+        None => ledger.runs().find(scope, run).await?,
+    })
+}
+
+/// A moment to the second, in UTC.
+pub(crate) fn moment(at: runledger_core::Timestamp) -> String {
+    let text = at.to_string();
+    text.get(..19).unwrap_or(&text).replacen('T', " ", 1)
+}
+
+fn finish(
+    output: &mut Output,
+    table: &Table,
+    count: usize,
+    what: &str,
+    next: Option<String>,
+) -> Result<(), Failure> {
+    if count == 0 {
+        return output.note(format!("no {what}"));
+    }
+    output.table(table)?;
+    match next {
+        Some(next) => output.note(format!("there are more: add {}", crate::output::printable(&next))),
+        None => Ok(()),
+    }
+}

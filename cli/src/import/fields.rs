@@ -1,0 +1,163 @@
+//! JSON objects as their fields' text, so that what is imported keeps every digit and escape.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use runledger_core::{ItemId, RawJson, text};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A JSON object as its fields' text, in order. White space between tokens is dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields(Vec<(String, RawJson)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
+                    fields.push((name, compact(&value)));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl Fields {
+    /// The object, or `None` where the document is none.
+    pub(crate) fn parse(json: &RawJson) -> Option<Self> {
+        if json.is_object() { json.decode().ok() } else { None }
+    }
+
+    /// The field; of several with the name, the last. `null` is no value.
+    pub(crate) fn get(&self, name: &str) -> Option<&RawJson> {
+        let found = self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value);
+        found.filter(|value| value.as_str() != "null")
+    }
+
+    /// The field where it is a string that is not empty.
+    pub(crate) fn string(&self, name: &str) -> Option<String> {
+        let text: String = self.get(name)?.decode_lossy().ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The field where it is a number that counts something.
+    pub(crate) fn count(&self, name: &str) -> Option<u64> {
+        self.get(name)?.decode().ok()
+    }
+
+    /// The field as a nested object, empty where it is none.
+    pub(crate) fn object(&self, name: &str) -> Self {
+        self.get(name).and_then(Self::parse).unwrap_or_default()
+    }
+
+    /// Whether the field is an array with elements.
+    pub(crate) fn has_elements(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value.as_str().starts_with('[') && value.as_str() != "[]")
+    }
+
+    /// The elements of the field where it is an array.
+    pub(crate) fn elements(&self, name: &str) -> Vec<RawJson> {
+        match self.get(name) {
+            Some(value) if value.as_str().starts_with('[') => value.decode().unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes fields out.
+    pub(crate) fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|(key, _)| !names.contains(&key.as_str()));
+        self
+    }
+
+    /// Adds a field, or replaces the one with that name.
+    pub(crate) fn with(mut self, name: &str, value: RawJson) -> Self {
+        match self.0.iter_mut().rev().find(|(key, _)| key == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+        self
+    }
+
+    /// The object's text.
+    pub(crate) fn to_json(&self) -> RawJson {
+        let fields: Vec<String> =
+            self.0.iter().map(|(key, value)| format!("{}:{value}", RawJson::string(key))).collect();
+        RawJson::from_stored(&format!("{{{}}}", fields.join(",")))
+    }
+}
+
+/// A document without the white space between its tokens; every token keeps its text.
+pub(crate) fn compact(json: &RawJson) -> RawJson {
+    let text = json.as_str();
+    let mut out = String::with_capacity(text.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for c in text.chars() {
+        if !quoted && matches!(c, ' ' | '\n' | '\r' | '\t') {
+            continue;
+        }
+        if quoted {
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else {
+            quoted = c == '"';
+        }
+        out.push(c);
+    }
+    RawJson::from_stored(&out)
+}
+
+/// The ids of a run's items: the recording's own where they are valid and not taken.
+#[derive(Debug, Default)]
+pub(crate) struct ItemIds(HashSet<ItemId>);
+
+impl ItemIds {
+    /// `wanted`, or else `otherwise` with the first number that makes it free.
+    pub(crate) fn take(&mut self, wanted: Option<&str>, otherwise: &str) -> ItemId {
+        if let Some(id) = wanted.and_then(|text| ItemId::new(text).ok())
+            && self.0.insert(id.clone())
+        {
+            return id;
+        }
+        let mut number = 1;
+        loop {
+            let name = if number == 1 { otherwise.to_owned() } else { format!("{otherwise}-{number}") };
+            let id = ItemId::new(&name).or_else(|_| ItemId::new(text::fingerprint(&name)));
+            if let Ok(id) = id
+                && self.0.insert(id.clone())
+            {
+                return id;
+            }
+            number += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn white_space_goes_and_tokens_stay() {
+        let text = "{ \"a\" : [ 1e400 ,\n\t\"b \\\" \\\\\" ] , \"c\": \"\\udce9 \" }";
+        let json = RawJson::parse("test", text).unwrap();
+        assert_eq!(compact(&json).as_str(), r#"{"a":[1e400,"b \" \\"],"c":"\udce9 "}"#);
+        assert_eq!(Fields::parse(&json).unwrap().to_json(), compact(&json));
+    }
+
+    #[test]
+    fn taken_and_invalid_ids_are_replaced() {
+        let mut ids = ItemIds::default();
+        let taken = [ids.take(Some("a"), "x"), ids.take(Some("a"), "x"), ids.take(None, "x")];
+        assert_eq!(taken.map(|id| id.to_string()), ["a", "x", "x-2"]);
+    }
+}

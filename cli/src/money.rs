@@ -1,0 +1,92 @@
+//! Costs: US dollars as people and files write them, billionths of them as the ledger keeps them.
+
+/// Digits of a dollar that the ledger keeps.
+const DIGITS: i64 = 9;
+
+/// The billionths of a JSON number of dollars, computed from its digits and never through a
+/// binary fraction; half a billionth counts up. `None` where it is no number, is negative, or is
+/// more than 2^63 - 1 billionths.
+pub(crate) fn nanos(number: &str) -> Option<u64> {
+    let (mantissa, exponent) = match number.find(['e', 'E']) {
+        Some(at) => (number.get(..at)?, number.get(at + 1..)?.parse::<i64>().ok()?),
+        None => (number, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        let zero =
+            digits.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b == b'0'));
+        return zero.then_some(0);
+    }
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // The value is `digits * 10^shift` billionths.
+    let shift = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(DIGITS)?;
+    let kept = if shift >= 0 {
+        if shift > 19 {
+            return None;
+        }
+        format!("{significant}{}", "0".repeat(usize::try_from(shift).ok()?)).parse::<u64>().ok()?
+    } else {
+        let dropped = usize::try_from(shift.checked_neg()?).ok()?;
+        let split = significant.len().checked_sub(dropped);
+        let whole = split.and_then(|at| significant.get(..at)).filter(|text| !text.is_empty());
+        let up = split.and_then(|at| significant.as_bytes().get(at)).is_some_and(|digit| *digit >= b'5');
+        whole.map_or(Some(0), |text| text.parse::<u64>().ok())?.checked_add(u64::from(up))?
+    };
+    i64::try_from(kept).is_ok().then_some(kept)
+}
+
+/// Billionths of a dollar for people: four digits, all of them where it is less than a cent.
+pub(crate) fn shown(nanos: u64) -> String {
+    if nanos == 0 {
+        return "-".to_owned();
+    }
+    let (dollars, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    if nanos < 10_000_000 {
+        return format!("${dollars}.{}", format!("{rest:09}").trim_end_matches('0'));
+    }
+    format!("${dollars}.{:04}", rest / 100_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn dollars_are_read_digit_by_digit() {
+        let cases = [
+            ("0", Some(0)),
+            ("-0.0", Some(0)),
+            ("0.3445306", Some(344_530_600)),
+            ("1.2e-05", Some(12_000)),
+            ("12E3", Some(12_000_000_000_000)),
+            ("0.0000000005", Some(1)),
+            ("0.00000000049999", Some(0)),
+            ("0.1234567895", Some(123_456_790)),
+            ("5e-11", Some(0)),
+            ("5e-10", Some(1)),
+            ("1e400", None),
+            ("1e-400", Some(0)),
+            ("9223372036.854775807", Some(9_223_372_036_854_775_807)),
+            ("9223372036.854775808", None),
+            ("-1", None),
+            ("null", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(nanos(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn small_costs_are_shown_whole() {
+        assert_eq!(
+            [0, 12_000, 344_530_600, 2_000_000_000].map(shown),
+            ["-", "$0.000012", "$0.3445", "$2.0000"]
+        );
+    }
+}
