@@ -1,0 +1,66 @@
+# Everything that is done to this repository. CI runs `.ci/run`, which runs `just ci`.
+
+crates := "--workspace --locked"
+
+# lists the recipes
+default:
+    @just --list --unsorted
+
+# runs the scripted agent, then shows its replay and where the data is
+demo:
+    cargo run --locked -- demo
+
+# compiles everything without running it
+check:
+    cargo check {{crates}} --all-targets
+
+# formats the code
+fmt:
+    cargo fmt --all
+
+# fails if `just fmt` would change anything
+fmt-check:
+    cargo fmt --all -- --check
+
+# runs clippy on each feature set, warnings being errors
+lint:
+    cargo clippy {{crates}} --all-targets -- -D warnings
+    cargo clippy {{crates}} --all-targets --no-default-features -- -D warnings
+    cargo clippy {{crates}} --all-targets --all-features -- -D warnings
+
+# runs all tests, on PostgreSQL too where one can be had
+test:
+    cargo test {{crates}}
+
+# builds the API documentation, warnings being errors
+doc:
+    RUSTDOCFLAGS=-Dwarnings cargo doc {{crates}} --no-deps
+
+# proves that each crate depends on what it may and nothing else
+arrows:
+    .ci/arrows
+
+# checks licences, banned and doubled crates, and where crates come from
+deny:
+    cargo deny --all-features --locked check --hide-inclusion-graph bans licenses sources
+
+# finds dependencies that nobody uses
+machete:
+    cargo machete
+
+# makes the PostgreSQL image for tests out of this machine's server, without a registry
+image:
+    integration-tests/image/build.sh
+
+# runs what must pass each time, with the seconds of each step
+ci:
+    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test
+
+# measures appends and pages (criterion)
+bench *arguments:
+    cargo bench --locked -p runledger-persistence {{arguments}}
+
+# runs what takes longer or needs the network, after `just ci`
+ci-long: ci
+    cargo deny --all-features --locked check advisories
+    cargo bench --locked -p runledger-persistence
