@@ -195,9 +195,7 @@ impl Commit {
         for event in &mut events {
             sizes.push(prepare_event(event, limits)?);
         }
-        for call in &self.usage {
-            check_usage(call)?;
-        }
+        let usage = self.usage.into_iter().map(prepare_usage).collect::<Result<_>>()?;
         let transition = self.transition.map(prepare_transition).transpose()?;
         let item_changes =
             items::project(events.iter().enumerate().map(|(offset, event)| (offset as u64, event)));
@@ -210,7 +208,7 @@ impl Commit {
             create_missing: self.create_missing,
             events,
             sizes,
-            usage: self.usage,
+            usage,
             progress: RunProgress {
                 first_human_message: self.progress.first_human_message.as_deref().and_then(text::summary),
                 last_ai_message: self.progress.last_ai_message.as_deref().and_then(text::summary),
@@ -427,8 +425,11 @@ fn check_once_keys(events: &[EventDraft]) -> Result<()> {
     Ok(())
 }
 
-fn check_usage(call: &UsageDraft) -> Result<()> {
-    let t = &call.tokens;
+fn prepare_usage(mut call: UsageDraft) -> Result<UsageDraft> {
+    let t = &mut call.tokens;
+    if t.total == 0 {
+        t.total = t.input.saturating_add(t.output);
+    }
     let counts = [t.input, t.output, t.total, t.cache_read, t.cache_write, t.reasoning];
     let optional = [call.cost_nanos, call.latency_ms, call.round_index];
     if counts.iter().chain(optional.iter().flatten()).any(|count| i64::try_from(*count).is_err()) {
@@ -441,7 +442,7 @@ fn check_usage(call: &UsageDraft) -> Result<()> {
             return Err(Error::invalid(field, "contains NUL"));
         }
     }
-    Ok(())
+    Ok(call)
 }
 
 fn prepare_event(event: &mut EventDraft, limits: &Limits) -> Result<ContentSize> {

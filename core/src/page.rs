@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Timestamp};
+use crate::{Error, Result, RunId, ThreadId, Timestamp};
 
 /// The most rows in one page.
 pub const MAX_LIMIT: u32 = 1_000;
@@ -106,6 +106,10 @@ impl SeqScan {
     }
 }
 
+fn invalid_cursor() -> Error {
+    Error::invalid("cursor", "was not returned by this listing; leave it out to start anew")
+}
+
 /// Rows of a log in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeqPage<T> {
@@ -128,6 +132,12 @@ impl Cursor {
         Self(format!("{}:{id}", time.unix_micros()))
     }
 
+    /// The position of a run: an id may be that of runs on several threads, so both are part of it.
+    #[must_use]
+    pub fn at_run(created_at: Timestamp, run: &RunId, thread: &ThreadId) -> Self {
+        Self::at(created_at, &format!("{}:{run}{thread}", run.as_str().len()))
+    }
+
     /// Takes a cursor that a listing returned earlier.
     pub fn parse(text: &str) -> Result<Self> {
         let cursor = Self(text.to_owned());
@@ -135,10 +145,21 @@ impl Cursor {
         Ok(cursor)
     }
 
+    /// The time, run id and thread id of a cursor of [`Cursor::at_run`], for those who implement a store.
+    pub fn run_position(&self) -> Result<(Timestamp, RunId, ThreadId)> {
+        let (at, ids) = self.position()?;
+        let (length, ids) = ids.split_once(':').ok_or_else(invalid_cursor)?;
+        let length: usize = length.parse().map_err(|_| invalid_cursor())?;
+        let (run, thread) = ids.split_at_checked(length).ok_or_else(invalid_cursor)?;
+        match (RunId::new(run), ThreadId::new(thread)) {
+            (Ok(run), Ok(thread)) => Ok((at, run, thread)),
+            _ => Err(invalid_cursor()),
+        }
+    }
+
     /// The time and id of the row, for those who implement a store.
     pub fn position(&self) -> Result<(Timestamp, &str)> {
-        let invalid =
-            || Error::invalid("cursor", "was not returned by a listing; leave it out to start anew");
+        let invalid = invalid_cursor;
         let (micros, id) = self.0.split_once(':').ok_or_else(invalid)?;
         let micros: i64 = micros.parse().map_err(|_| invalid())?;
         if id.is_empty() {
@@ -224,6 +245,17 @@ mod tests {
         assert_eq!(Cursor::parse(cursor.as_str()).unwrap().position().unwrap(), (at, "a:b"));
         for text in ["", "x", "12", "12:", "x:id", "99999999999999999999:id"] {
             assert_eq!(Cursor::parse(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text}");
+        }
+    }
+
+    #[test]
+    fn cursors_of_runs_round_trip_and_others_are_refused() {
+        let at = Timestamp::from_unix_micros(1_234_567).unwrap();
+        let (run, thread) = (RunId::new("r:ü").unwrap(), ThreadId::new("1:t").unwrap());
+        assert_eq!(Cursor::at_run(at, &run, &thread).run_position().unwrap(), (at, run, thread));
+        for text in ["1:id", "1:2:r", "1:x:rt", "1:2:üt", "1:0:t", "1:9:rt", "1:1:r"] {
+            let cursor = Cursor::parse(text).unwrap();
+            assert!(cursor.run_position().is_ok() == (text == "1:2:üt"), "{text}");
         }
     }
 }

@@ -1,9 +1,7 @@
 //! The commit, judged and stored.
 
 use crate::commit::{Admission, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
-use crate::record::{
-    Event, HeadState, ItemEntry, Run, RunTotals, ThreadStatus, UsageDraft, UsageRecord, Visibility,
-};
+use crate::record::{Event, HeadState, ItemEntry, Run, RunTotals, ThreadStatus, Visibility};
 use crate::{Error, Result, RunId, Scope, Timestamp};
 
 use super::MemoryLedger;
@@ -57,7 +55,7 @@ impl Log {
         self.require_new_once_keys(&prepared)?;
         let base = self.head.next_seq;
         seqs.extend(base..base + prepared.events.len() as u64);
-        self.store(prepared, base)?;
+        self.store(prepared, base);
         Ok(Receipt { seqs, already_stored, next_seq: self.head.next_seq, epoch: self.head.epoch })
     }
 
@@ -171,7 +169,7 @@ impl Log {
     }
 
     /// Stores a commit that was judged.
-    fn store(&mut self, prepared: Prepared, base: u64) -> Result<()> {
+    fn store(&mut self, prepared: Prepared, base: u64) {
         let count = prepared.events.len() as u64;
         self.admit(&prepared);
         if prepared.mark.is_some() {
@@ -179,10 +177,9 @@ impl Log {
         }
         self.head.next_seq += count;
         self.head.message_count += prepared.message_count;
-        let totals = self.store_usage(&prepared)?;
+        self.store_usage(&prepared);
         self.store_items(&prepared, base);
         if let Some(run) = prepared.run_id.as_ref().and_then(|id| self.runs.get_mut(id)) {
-            run.totals = totals.unwrap_or(run.totals);
             run.message_count += prepared.message_count;
             if count > 0 {
                 run.first_seq = run.first_seq.or(Some(base));
@@ -195,7 +192,6 @@ impl Log {
         }
         self.transit(&prepared);
         self.store_events(prepared, base);
-        Ok(())
     }
 
     fn admit(&mut self, prepared: &Prepared) {
@@ -270,47 +266,26 @@ impl Log {
         }
     }
 
-    /// Stores the model calls and gives the run's new totals.
-    fn store_usage(&mut self, prepared: &Prepared) -> Result<Option<RunTotals>> {
-        let run = prepared.run_id.as_ref().and_then(|id| self.runs.get(id));
-        let mut totals = run.map(|run| run.totals);
+    /// Stores the model calls and adds them to their runs' totals.
+    fn store_usage(&mut self, prepared: &Prepared) {
         for call in &prepared.usage {
-            let record = self.usage_record(prepared, call);
-            let completes = match self.usage.get(&call.source_id) {
-                None => false,
-                Some(stored) if stored.tokens.total == 0 && call.tokens.total > 0 => true,
-                Some(_) => continue,
-            };
-            if let Some(totals) = &mut totals {
-                if completes {
-                    totals.add_tokens(&call.caller, &call.tokens, call.cost_nanos);
-                } else {
-                    totals.add_call(&call.caller, &call.tokens, call.cost_nanos);
+            let (run, growth) = match self.usage.get_mut(&call.source_id) {
+                Some(stored) => match stored.complete(call) {
+                    Some(growth) => (stored.run_id.clone(), growth),
+                    None => continue,
+                },
+                None => {
+                    let (thread, run) = (prepared.thread_id.clone(), prepared.run_id.clone());
+                    let record = call.clone().into_record(thread, run.clone(), self.head.owner_id.clone());
+                    self.usage.insert(call.source_id.clone(), record);
+                    let mut growth = RunTotals::default();
+                    growth.add_call(&call.caller, &call.tokens, call.cost_nanos);
+                    (run, growth)
                 }
+            };
+            if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {
+                run.totals.add(&growth);
             }
-            self.usage.insert(call.source_id.clone(), record);
-        }
-        Ok(totals)
-    }
-
-    fn usage_record(&self, prepared: &Prepared, call: &UsageDraft) -> UsageRecord {
-        UsageRecord {
-            thread_id: prepared.thread_id.clone(),
-            source_id: call.source_id.clone(),
-            owner_id: self.head.owner_id.clone(),
-            run_id: prepared.run_id.clone(),
-            round_index: call.round_index,
-            caller: call.caller.clone(),
-            provider: call.provider.clone(),
-            model: call.model.clone(),
-            tokens: call.tokens,
-            cost_nanos: call.cost_nanos,
-            price_table: call.price_table.clone(),
-            estimated: call.estimated,
-            latency_ms: call.latency_ms,
-            child_thread_id: call.child_thread_id.clone(),
-            raw: call.raw.clone(),
-            created_at: call.created_at,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The traits: readers, and the writers' entrances.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use crate::store::{
 };
 use crate::{
     Category, Cursor, Error, ErrorKind, ItemId, ListRange, OwnerId, Page, Result, RunId, Scope, SeqPage,
-    SeqRange, SourceId, ThreadId, Timestamp,
+    SeqRange, SeqScan, SourceId, ThreadId, Timestamp,
 };
 
 use super::MemoryLedger;
@@ -43,12 +44,20 @@ impl ThreadStore for MemoryLedger {
     }
 
     async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
+        let limit = range.checked_limit()?;
+        let end = range.cursor.as_ref().map(Cursor::position).transpose()?;
         let state = self.state();
         let threads = state.threads.values().filter_map(|log| log.thread.as_ref()).filter(|thread| {
             scope.sees(thread.owner_id.as_ref())
                 && filter.status.as_ref().is_none_or(|status| thread.status == *status)
         });
-        newest_first(threads, range, |thread| (thread.updated_at, thread.thread_id.as_str()))
+        Ok(newest_first(
+            threads,
+            limit,
+            end,
+            |thread| (thread.updated_at, thread.thread_id.as_str()),
+            |thread| Cursor::at(thread.updated_at, thread.thread_id.as_str()),
+        ))
     }
 
     async fn update(
@@ -100,6 +109,8 @@ impl RunStore for MemoryLedger {
     }
 
     async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
+        let limit = range.checked_limit()?;
+        let end = range.cursor.as_ref().map(Cursor::run_position).transpose()?;
         let state = self.state();
         let logs: Vec<&Log> = match &filter.thread_id {
             Some(thread) => vec![state.log(scope, thread)?],
@@ -110,7 +121,13 @@ impl RunStore for MemoryLedger {
                 && filter.status.as_ref().is_none_or(|status| run.status == *status)
                 && filter.operation_kind.as_ref().is_none_or(|kind| run.operation_kind == *kind)
         });
-        newest_first(runs, range, |run| (run.created_at, run.run_id.as_str()))
+        Ok(newest_first(
+            runs,
+            limit,
+            end,
+            |run| (run.created_at, run.run_id.clone(), run.thread_id.clone()),
+            |run| Cursor::at_run(run.created_at, &run.run_id, &run.thread_id),
+        ))
     }
 }
 
@@ -152,6 +169,7 @@ impl EventStore for MemoryLedger {
         visibility: RunVisibility,
         range: &SeqRange,
     ) -> Result<SeqPage<Event>> {
+        let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
         let hidden: BTreeSet<&RunId> = match visibility {
@@ -167,7 +185,7 @@ impl EventStore for MemoryLedger {
             event.category == Category::Message
                 && event.run_id.as_ref().is_none_or(|run| !hidden.contains(run))
         });
-        ascending(messages, range, |event| event.seq)
+        Ok(ascending(messages, scan, |event| event.seq))
     }
 
     async fn list_messages_by_run(
@@ -177,13 +195,14 @@ impl EventStore for MemoryLedger {
         run: &RunId,
         range: &SeqRange,
     ) -> Result<SeqPage<Event>> {
+        let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
         let messages = log
             .events
             .values()
             .filter(|event| event.category == Category::Message && event.run_id.as_ref() == Some(run));
-        ascending(messages, range, |event| event.seq)
+        Ok(ascending(messages, scan, |event| event.seq))
     }
 
     async fn list_events(
@@ -194,9 +213,10 @@ impl EventStore for MemoryLedger {
         range: &SeqRange,
     ) -> Result<SeqPage<Event>> {
         filter.check()?;
+        let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
-        ascending(log.events.values().filter(|event| filter.accepts(event)), range, |event| event.seq)
+        Ok(ascending(log.events.values().filter(|event| filter.accepts(event)), scan, |event| event.seq))
     }
 
     async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64> {
@@ -249,6 +269,7 @@ impl ItemStore for MemoryLedger {
         filter: &ItemFilter,
         range: &SeqRange,
     ) -> Result<SeqPage<ItemEntry>> {
+        let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
         let mut items: Vec<&ItemEntry> = log
@@ -260,7 +281,7 @@ impl ItemStore for MemoryLedger {
             })
             .collect();
         items.sort_by_key(|item| item.started_seq);
-        ascending(items.into_iter(), range, |item| item.started_seq)
+        Ok(ascending(items.into_iter(), scan, |item| item.started_seq))
     }
 }
 
@@ -319,10 +340,9 @@ fn breakdown<'a>(calls: impl Iterator<Item = &'a UsageRecord>) -> UsageBreakdown
 /// A page of rows that come in ascending order.
 fn ascending<'a, T: Clone + 'a>(
     rows: impl DoubleEndedIterator<Item = &'a T>,
-    range: &SeqRange,
+    scan: SeqScan,
     seq_of: impl Fn(&T) -> u64,
-) -> Result<SeqPage<T>> {
-    let scan = range.resolve()?;
+) -> SeqPage<T> {
     let within = rows.filter(|row| (scan.after + 1..scan.before).contains(&seq_of(row)));
     let wanted = scan.limit as usize + 1;
     let rows = if scan.from_end {
@@ -330,22 +350,19 @@ fn ascending<'a, T: Clone + 'a>(
     } else {
         within.take(wanted).cloned().collect()
     };
-    Ok(scan.page(rows))
+    scan.page(rows)
 }
 
-/// A page of a newest-first listing.
-fn newest_first<'a, T: Clone + 'a>(
+/// A page of a newest-first listing, of the rows before `end`.
+fn newest_first<'a, T: Clone + 'a, K: Ord>(
     rows: impl Iterator<Item = &'a T>,
-    range: &ListRange,
-    position: impl Fn(&T) -> (Timestamp, &str),
-) -> Result<Page<T>> {
-    let limit = range.checked_limit()?;
-    let before = range.cursor.as_ref().map(Cursor::position).transpose()?;
-    let mut rows: Vec<&T> = rows.filter(|row| before.is_none_or(|before| position(row) < before)).collect();
-    rows.sort_by(|a, b| position(b).cmp(&position(a)));
+    limit: u32,
+    end: Option<K>,
+    position: impl Fn(&'a T) -> K,
+    cursor_of: impl Fn(&T) -> Cursor,
+) -> Page<T> {
+    let mut rows: Vec<&T> = rows.filter(|row| end.as_ref().is_none_or(|end| position(row) < *end)).collect();
+    rows.sort_by_key(|row| Reverse(position(row)));
     let rows = rows.into_iter().take(limit as usize + 1).cloned().collect();
-    Ok(Page::from_rows(rows, limit, |row| {
-        let (time, id) = position(row);
-        Cursor::at(time, id)
-    }))
+    Page::from_rows(rows, limit, cursor_of)
 }

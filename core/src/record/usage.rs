@@ -58,13 +58,36 @@ impl TokenCounts {
         self.cache_write = self.cache_write.saturating_add(other.cache_write);
         self.reasoning = self.reasoning.saturating_add(other.reasoning);
     }
+
+    /// Each count as both give it, the larger one where they differ.
+    fn or_more(&self, other: &Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            total: self.total.max(other.total),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write: self.cache_write.max(other.cache_write),
+            reasoning: self.reasoning.max(other.reasoning),
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(earlier.input),
+            output: self.output.saturating_sub(earlier.output),
+            total: self.total.saturating_sub(earlier.total),
+            cache_read: self.cache_read.saturating_sub(earlier.cache_read),
+            cache_write: self.cache_write.saturating_sub(earlier.cache_write),
+            reasoning: self.reasoning.saturating_sub(earlier.reasoning),
+        }
+    }
 }
 
 /// A usage record before it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageDraft {
-    /// The model call. A second record with the same id is ignored, except that it completes
-    /// one whose total was 0.
+    /// The model call. A second record with the same id is ignored, except that it completes one
+    /// whose total was 0: see [`UsageRecord::complete`].
     pub source_id: SourceId,
     /// The round of the agent's loop it belongs to, from 0.
     pub round_index: Option<u64>,
@@ -74,7 +97,7 @@ pub struct UsageDraft {
     pub provider: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
-    /// What it took.
+    /// What it took. A total of 0 is stored as the sum of input and output.
     pub tokens: TokenCounts,
     /// Cost in billionths of a US dollar.
     pub cost_nanos: Option<u64>,
@@ -110,6 +133,34 @@ impl UsageDraft {
             child_thread_id: None,
             raw: None,
             created_at: Timestamp::now(),
+        }
+    }
+
+    /// The record that is stored of it.
+    #[must_use]
+    pub fn into_record(
+        self,
+        thread_id: ThreadId,
+        run_id: Option<RunId>,
+        owner_id: Option<OwnerId>,
+    ) -> UsageRecord {
+        UsageRecord {
+            thread_id,
+            source_id: self.source_id,
+            owner_id,
+            run_id,
+            round_index: self.round_index,
+            caller: self.caller,
+            provider: self.provider,
+            model: self.model,
+            tokens: self.tokens,
+            cost_nanos: self.cost_nanos,
+            price_table: self.price_table,
+            estimated: self.estimated,
+            latency_ms: self.latency_ms,
+            child_thread_id: self.child_thread_id,
+            raw: self.raw,
+            created_at: self.created_at,
         }
     }
 }
@@ -151,6 +202,37 @@ pub struct UsageRecord {
     pub created_at: Timestamp,
 }
 
+impl UsageRecord {
+    /// Takes in a later report of the same call, and gives what the totals of this record's run
+    /// grow by. Only a record whose total is 0 is completed, once, by a report whose total is not:
+    /// anything else is `None` and changes nothing.
+    ///
+    /// The record stays its run's and its caller's and keeps its time; no count becomes smaller and
+    /// nothing known is lost.
+    pub fn complete(&mut self, later: &UsageDraft) -> Option<RunTotals> {
+        if self.tokens.total > 0 || later.tokens.total == 0 {
+            return None;
+        }
+        let tokens = self.tokens.or_more(&later.tokens);
+        let cost_nanos = self.cost_nanos.max(later.cost_nanos);
+        let more_cost = cost_nanos.unwrap_or(0) - self.cost_nanos.unwrap_or(0);
+        let mut growth = RunTotals::default();
+        growth.add_tokens(&self.caller, &tokens.since(&self.tokens), Some(more_cost));
+        self.tokens = tokens;
+        self.cost_nanos = cost_nanos;
+        self.estimated = later.estimated;
+        self.round_index = self.round_index.or(later.round_index);
+        self.latency_ms = later.latency_ms.or(self.latency_ms);
+        let later = later.clone();
+        self.provider = later.provider.or(self.provider.take());
+        self.model = later.model.or(self.model.take());
+        self.price_table = later.price_table.or(self.price_table.take());
+        self.child_thread_id = self.child_thread_id.take().or(later.child_thread_id);
+        self.raw = later.raw.or(self.raw.take());
+        Some(growth)
+    }
+}
+
 /// What one model took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelUsage {
@@ -182,8 +264,23 @@ impl RunTotals {
         self.add_tokens(caller, tokens, cost_nanos);
     }
 
-    /// Adds tokens and cost of a call that was counted already.
-    pub fn add_tokens(&mut self, caller: &Caller, tokens: &TokenCounts, cost_nanos: Option<u64>) {
+    /// Adds other totals.
+    pub fn add(&mut self, more: &Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.input_tokens, more.input_tokens);
+        add(&mut self.output_tokens, more.output_tokens);
+        add(&mut self.total_tokens, more.total_tokens);
+        add(&mut self.cache_read_tokens, more.cache_read_tokens);
+        add(&mut self.cache_write_tokens, more.cache_write_tokens);
+        add(&mut self.reasoning_tokens, more.reasoning_tokens);
+        add(&mut self.llm_calls, more.llm_calls);
+        add(&mut self.lead_agent_tokens, more.lead_agent_tokens);
+        add(&mut self.subagent_tokens, more.subagent_tokens);
+        add(&mut self.middleware_tokens, more.middleware_tokens);
+        add(&mut self.cost_nanos, more.cost_nanos);
+    }
+
+    fn add_tokens(&mut self, caller: &Caller, tokens: &TokenCounts, cost_nanos: Option<u64>) {
         let bucket = match caller.kind() {
             CallerKind::LeadAgent => &mut self.lead_agent_tokens,
             CallerKind::Subagent => &mut self.subagent_tokens,

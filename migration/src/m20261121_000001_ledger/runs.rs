@@ -67,8 +67,8 @@ pub(super) fn runs() -> Table {
             .only_where(Expr::col("idempotency_key").is_not_null()),
     )
     .index(Index::on("ix_runs_thread_created", &["thread_id", "created_at", "run_id"]))
-    .index(Index::on("ix_runs_owner_created", &["owner_id", "created_at", "run_id"]))
-    .index(Index::on("ix_runs_created", &["created_at", "run_id"]))
+    .index(Index::on("ix_runs_owner_created", &["owner_id", "created_at", "run_id", "thread_id"]))
+    .index(Index::on("ix_runs_created", &["created_at", "run_id", "thread_id"]))
     .index(Index::on("ix_runs_run", &["run_id"]))
 }
 

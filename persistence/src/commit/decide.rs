@@ -12,7 +12,7 @@ use runledger_core::view::items::ItemChange;
 use runledger_core::{
     Admission, Error, Event, EventDraft, Expected, HeadState, JournalMark, NewThread, Outcome, OwnerId,
     Prepared, Receipt, RunId, RunProgress, RunStatus, RunTotals, Scope, SourceId, Thread, ThreadHead,
-    ThreadId, ThreadStatus, Timestamp, Transition, UsageDraft,
+    ThreadId, ThreadStatus, Timestamp, Transition, UsageRecord,
 };
 
 /// What is known of a run.
@@ -33,8 +33,8 @@ pub(super) struct Facts {
     pub(super) assumed: bool,
     pub(super) heads: HashMap<ThreadId, ThreadHead>,
     pub(super) runs: HashMap<Of<RunId>, RunFacts>,
-    /// The total of each stored call.
-    pub(super) usage: HashMap<Of<SourceId>, u64>,
+    /// The calls that are stored.
+    pub(super) usage: HashMap<Of<SourceId>, UsageRecord>,
     /// The seq of each once key that is taken.
     pub(super) once: HashMap<(ThreadId, RunId, String), u64>,
     /// The run of each idempotency key that is taken.
@@ -90,15 +90,6 @@ pub(super) struct ItemRow {
     pub(super) change: ItemChange,
 }
 
-/// A usage record to insert, or to complete.
-#[derive(Clone, Debug)]
-pub(super) struct UsageRow {
-    pub(super) thread: ThreadId,
-    pub(super) run: Option<RunId>,
-    pub(super) owner: Option<OwnerId>,
-    pub(super) draft: UsageDraft,
-}
-
 /// What a run's row grows by.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunDelta {
@@ -143,8 +134,10 @@ pub(super) struct Writes {
     pub(super) runs: BTreeMap<Of<RunId>, RunDelta>,
     pub(super) events: Vec<EventRow>,
     pub(super) items: Vec<ItemRow>,
-    pub(super) usage: BTreeMap<Of<SourceId>, UsageRow>,
-    pub(super) completed: BTreeMap<Of<SourceId>, UsageRow>,
+    /// Model calls to insert.
+    pub(super) usage: BTreeMap<Of<SourceId>, UsageRecord>,
+    /// Stored model calls as they become.
+    pub(super) completed: BTreeMap<Of<SourceId>, UsageRecord>,
 }
 
 impl Writes {
@@ -378,9 +371,9 @@ fn store(
     }
     head.next_seq += count;
     head.message_count += commit.message_count;
-    let totals = note_usage(facts, writes, &head, &commit);
+    note_usage(facts, writes, &head, &commit);
     note_items(writes, &commit, base);
-    note_run(writes, &commit, base, totals);
+    note_run(writes, &commit, base);
     note_events(facts, writes, &commit, base);
     let receipt = Receipt { seqs, already_stored, next_seq: head.next_seq, epoch: head.epoch };
     let change = writes
@@ -428,33 +421,36 @@ fn step(facts: &mut Facts, writes: &mut Writes, head: &mut ThreadHead, commit: &
 }
 
 /// Notes the model calls, and gives what the run's totals grow by.
-fn note_usage(facts: &mut Facts, writes: &mut Writes, head: &ThreadHead, commit: &Prepared) -> RunTotals {
-    let mut totals = RunTotals::default();
+fn note_usage(facts: &Facts, writes: &mut Writes, head: &ThreadHead, commit: &Prepared) {
+    let thread = &commit.thread_id;
     for call in &commit.usage {
-        let key = (commit.thread_id.clone(), call.source_id.clone());
-        let row = UsageRow {
-            thread: commit.thread_id.clone(),
-            run: commit.run_id.clone(),
-            owner: head.owner_id.clone(),
-            draft: call.clone(),
+        let key = (thread.clone(), call.source_id.clone());
+        let noted = match writes.usage.get_mut(&key) {
+            Some(new) => Some(new),
+            None => writes.completed.get_mut(&key),
         };
-        match facts.usage.get(&key) {
-            None => {
-                totals.add_call(&call.caller, &call.tokens, call.cost_nanos);
-                writes.usage.insert(key.clone(), row);
+        let grown = match (noted, facts.usage.get(&key)) {
+            (Some(noted), _) => noted.complete(call).map(|growth| (noted.run_id.clone(), growth)),
+            (None, Some(stored)) => {
+                let mut record = stored.clone();
+                record.complete(call).map(|growth| {
+                    let run = record.run_id.clone();
+                    writes.completed.insert(key, record);
+                    (run, growth)
+                })
             }
-            Some(0) if call.tokens.total > 0 => {
-                totals.add_tokens(&call.caller, &call.tokens, call.cost_nanos);
-                match writes.usage.get_mut(&key) {
-                    Some(new) => *new = row,
-                    None => drop(writes.completed.insert(key.clone(), row)),
-                }
+            (None, None) => {
+                let (run, owner) = (commit.run_id.clone(), head.owner_id.clone());
+                let mut growth = RunTotals::default();
+                growth.add_call(&call.caller, &call.tokens, call.cost_nanos);
+                writes.usage.insert(key, call.clone().into_record(thread.clone(), run.clone(), owner));
+                Some((run, growth))
             }
-            Some(_) => continue,
+        };
+        if let Some((Some(run), growth)) = grown {
+            writes.runs.entry((thread.clone(), run)).or_default().totals.add(&growth);
         }
-        facts.usage.insert(key, call.tokens.total);
     }
-    totals
 }
 
 fn note_items(writes: &mut Writes, commit: &Prepared, base: u64) {
@@ -478,7 +474,7 @@ fn note_items(writes: &mut Writes, commit: &Prepared, base: u64) {
     }
 }
 
-fn note_run(writes: &mut Writes, commit: &Prepared, base: u64, totals: RunTotals) {
+fn note_run(writes: &mut Writes, commit: &Prepared, base: u64) {
     let Some(run) = &commit.run_id else { return };
     let count = commit.events.len() as u64;
     let delta = writes.runs.entry((commit.thread_id.clone(), run.clone())).or_default();
@@ -487,30 +483,11 @@ fn note_run(writes: &mut Writes, commit: &Prepared, base: u64, totals: RunTotals
         delta.last_seq = Some(base + count - 1);
     }
     delta.message_count += commit.message_count;
-    add_totals(&mut delta.totals, &totals);
     let (progress, new) = (&mut delta.progress, &commit.progress);
     progress.first_human_message =
         progress.first_human_message.take().or_else(|| new.first_human_message.clone());
     progress.last_ai_message = new.last_ai_message.clone().or_else(|| progress.last_ai_message.take());
     progress.model_name = progress.model_name.take().or_else(|| new.model_name.clone());
-}
-
-fn add_totals(sum: &mut RunTotals, more: &RunTotals) {
-    for (sum, more) in [
-        (&mut sum.input_tokens, more.input_tokens),
-        (&mut sum.output_tokens, more.output_tokens),
-        (&mut sum.total_tokens, more.total_tokens),
-        (&mut sum.cache_read_tokens, more.cache_read_tokens),
-        (&mut sum.cache_write_tokens, more.cache_write_tokens),
-        (&mut sum.reasoning_tokens, more.reasoning_tokens),
-        (&mut sum.llm_calls, more.llm_calls),
-        (&mut sum.lead_agent_tokens, more.lead_agent_tokens),
-        (&mut sum.subagent_tokens, more.subagent_tokens),
-        (&mut sum.middleware_tokens, more.middleware_tokens),
-        (&mut sum.cost_nanos, more.cost_nanos),
-    ] {
-        *sum = sum.saturating_add(more);
-    }
 }
 
 fn note_events(facts: &mut Facts, writes: &mut Writes, commit: &Arc<Prepared>, base: u64) {
@@ -540,7 +517,7 @@ pub(super) fn thread_status(step: &Step) -> Option<(&ThreadId, ThreadStatus, Tim
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
-    use runledger_core::{Category, Commit, ErrorKind, EventType, Limits, RawJson, TokenCounts};
+    use runledger_core::{Category, Commit, ErrorKind, EventType, Limits, RawJson, TokenCounts, UsageDraft};
 
     fn head() -> ThreadHead {
         ThreadHead {
@@ -631,7 +608,7 @@ mod tests {
         let delta = writes.runs.values().next().unwrap();
         assert_eq!((delta.first_seq, delta.last_seq, delta.message_count), (Some(10), Some(12), 3));
         assert_eq!((delta.totals.llm_calls, delta.totals.total_tokens), (1, 7));
-        assert_eq!(writes.usage.values().map(|row| row.draft.tokens.total).collect::<Vec<_>>(), [7]);
+        assert_eq!(writes.usage.values().map(|call| call.tokens.total).collect::<Vec<_>>(), [7]);
         let again = ask(&mut facts, &mut writes, &Scope::System, commit(Some("r"), Some((5, 4)), 2));
         assert_eq!(again.unwrap_err(), "later");
     }

@@ -7,12 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use runledger_core::{
     Category, Error, Event, EventType, HeadState, ItemKind, ItemMark, ItemStatus, OwnerId, Prepared, RawJson,
-    RunId, RunStatus, SourceId, ThreadHead, ThreadId, Timestamp, Transition,
+    RunId, RunStatus, ThreadHead, ThreadId, Timestamp, Transition, UsageRecord,
 };
+use sea_orm::FromQueryResult;
 
 use super::decide::{Facts, RunFacts};
+use super::rows;
 use super::statement::{Connection, Row, Statement};
 use crate::dialect::Dialect;
+use crate::entity::usage_record::Model;
 
 /// Why facts could not be read.
 pub(super) enum Failure {
@@ -123,16 +126,19 @@ async fn usage(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepa
         })
         .collect();
     let keys = Vec::from_iter(keys);
+    let columns: Vec<&str> = rows::USAGE.iter().map(|(column, _)| *column).collect();
     // SQLite takes so many values in one statement.
     for keys in keys.chunks(10_000) {
         let mut select = Statement::new(
             connection.dialect(),
-            "SELECT thread_id, source_id, total_tokens FROM usage_records WHERE ",
+            format!("SELECT {} FROM usage_records WHERE ", columns.join(", ")),
         );
         select.is_one_of(["thread_id", "source_id"], keys);
-        for row in connection.rows(select).await? {
-            let key = (ThreadId::new(text(&row, 0)?)?, SourceId::new(text(&row, 1)?)?);
-            facts.usage.insert(key, count(&row, 2)?);
+        for row in connection.results(select).await? {
+            let stored = Model::from_query_result(&row, "")
+                .map_err(|error| Error::corrupt("usage record", error.to_string()))?;
+            let call = UsageRecord::try_from(stored)?;
+            facts.usage.insert((call.thread_id.clone(), call.source_id.clone()), call);
         }
     }
     Ok(())

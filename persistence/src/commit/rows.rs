@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{EventRow, ItemRow, RunDelta, UsageRow};
+use super::decide::{EventRow, ItemRow, RunDelta};
 use super::statement::Value;
-use runledger_core::{RunId, ThreadId};
+use runledger_core::{RunId, ThreadId, UsageRecord};
 
 /// The type of a column, for PostgreSQL's arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub(super) const ITEM_CONFLICT: &str = " ON CONFLICT (thread_id, run_id, item_id
     caller = COALESCE(thread_items.caller, excluded.caller) \
     WHERE thread_items.status = 'in_progress' AND excluded.status <> 'in_progress'";
 
-const USAGE: &[(&str, Kind)] = &[
+pub(super) const USAGE: &[(&str, Kind)] = &[
     ("thread_id", Text),
     ("source_id", Text),
     ("owner_id", Text),
@@ -180,34 +180,34 @@ fn item(row: &ItemRow) -> Vec<Value> {
     ]
 }
 
-pub(super) fn usage<'a>(rows: impl Iterator<Item = &'a UsageRow>) -> Columns {
-    Columns { names: USAGE, rows: rows.map(call).collect() }
+pub(super) fn usage<'a>(records: impl Iterator<Item = &'a UsageRecord>) -> Columns {
+    Columns { names: USAGE, rows: records.map(call).collect() }
 }
 
-fn call(row: &UsageRow) -> Vec<Value> {
-    let draft = &row.draft;
+/// What is stored of a model call, in the order of [`USAGE`].
+pub(super) fn call(call: &UsageRecord) -> Vec<Value> {
     vec![
-        row.thread.as_str().into(),
-        draft.source_id.as_str().into(),
-        row.owner.as_ref().map(|id| id.as_str()).into(),
-        row.run.as_ref().map(RunId::as_str).into(),
-        optional(draft.round_index),
-        draft.caller.as_str().into(),
-        draft.provider.as_deref().into(),
-        draft.model.as_deref().into(),
-        signed(draft.tokens.input).into(),
-        signed(draft.tokens.output).into(),
-        signed(draft.tokens.total).into(),
-        signed(draft.tokens.cache_read).into(),
-        signed(draft.tokens.cache_write).into(),
-        signed(draft.tokens.reasoning).into(),
-        optional(draft.cost_nanos),
-        draft.price_table.as_deref().into(),
-        draft.estimated.into(),
-        optional(draft.latency_ms),
-        draft.child_thread_id.as_ref().map(ThreadId::as_str).into(),
-        draft.raw.as_ref().map(|raw| raw.as_str()).into(),
-        draft.created_at.to_chrono().into(),
+        call.thread_id.as_str().into(),
+        call.source_id.as_str().into(),
+        call.owner_id.as_ref().map(|id| id.as_str()).into(),
+        call.run_id.as_ref().map(RunId::as_str).into(),
+        optional(call.round_index),
+        call.caller.as_str().into(),
+        call.provider.as_deref().into(),
+        call.model.as_deref().into(),
+        signed(call.tokens.input).into(),
+        signed(call.tokens.output).into(),
+        signed(call.tokens.total).into(),
+        signed(call.tokens.cache_read).into(),
+        signed(call.tokens.cache_write).into(),
+        signed(call.tokens.reasoning).into(),
+        optional(call.cost_nanos),
+        call.price_table.as_deref().into(),
+        call.estimated.into(),
+        optional(call.latency_ms),
+        call.child_thread_id.as_ref().map(ThreadId::as_str).into(),
+        call.raw.as_ref().map(|raw| raw.as_str()).into(),
+        call.created_at.to_chrono().into(),
     ]
 }
 

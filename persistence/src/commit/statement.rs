@@ -4,6 +4,7 @@
 //! much as a small commit. SeaORM has no call for that, so lanes speak to sqlx.
 
 use chrono::{DateTime, Utc};
+use sea_orm::QueryResult;
 use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
@@ -205,16 +206,30 @@ impl Connection {
 
     /// Runs the statement, or the statements of one string, to their end.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, sqlx::Error> {
-        match self {
+        self.fetch(statement, |row| Row::of_postgres(&row), |row| Row::of_sqlite(&row)).await
+    }
+
+    /// As [`Connection::rows`], for what an entity reads.
+    pub(super) async fn results(&mut self, statement: Statement) -> Result<Vec<QueryResult>, sqlx::Error> {
+        self.fetch(statement, |row| Ok(row.into()), |row| Ok(row.into())).await
+    }
+
+    async fn fetch<T>(
+        &mut self,
+        statement: Statement,
+        of_postgres: fn(PgRow) -> Result<T, sqlx::Error>,
+        of_sqlite: fn(SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, sqlx::Error> {
+        let sqlite = match self {
             Self::Postgres(connection) => {
                 let arguments = postgres_arguments(statement.values).map_err(sqlx::Error::Encode)?;
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.sql), arguments);
-                let rows = connection.fetch_all(query).await?;
-                rows.iter().map(Row::of_postgres).collect()
+                return connection.fetch_all(query).await?.into_iter().map(of_postgres).collect();
             }
-            Self::File(connection) => sqlite_rows(connection, statement).await,
-            Self::Memory(connection) => sqlite_rows(connection, statement).await,
-        }
+            Self::File(connection) => &mut **connection,
+            Self::Memory(connection) => &mut **connection,
+        };
+        sqlite_rows(sqlite, statement).await?.into_iter().map(of_sqlite).collect()
     }
 
     /// Runs text without values.
@@ -246,14 +261,13 @@ impl Connection {
 async fn sqlite_rows(
     connection: &mut SqliteConnection,
     statement: Statement,
-) -> Result<Vec<Row>, sqlx::Error> {
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
     // The text of a large group is hardly ever seen again, and would drive out those that are.
     let is_common = statement.values.len() <= COMMON_VALUES;
     let arguments = sqlite_arguments(statement.values).map_err(sqlx::Error::Encode)?;
     let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.sql), arguments).persistent(is_common);
     // To the end: whoever stops at the first row leaves the rest of the string undone.
-    let rows = connection.fetch_all(query).await?;
-    rows.iter().map(Row::of_sqlite).collect()
+    connection.fetch_all(query).await
 }
 
 fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, BoxDynError> {

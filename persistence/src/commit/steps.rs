@@ -1,10 +1,10 @@
 //! The rows that are written rarely: threads, admissions, starts, ends, completed usage. One
 //! statement each, the same for both databases.
 
-use runledger_core::{HeadState, Thread, ThreadId, ThreadStatus, Timestamp, text};
+use runledger_core::{HeadState, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord, text};
 
-use super::decide::{NewRunRow, Step, UsageRow, Writes, thread_status};
-use super::rows::signed;
+use super::decide::{NewRunRow, Step, Writes, thread_status};
+use super::rows::{self, signed};
 use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
 
@@ -41,7 +41,7 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
             statements.push(update_thread(dialect, thread, &status, at));
         }
     }
-    statements.extend(writes.completed.values().map(|row| complete_usage(dialect, row)));
+    statements.extend(writes.completed.values().map(|call| complete_usage(dialect, call)));
     statements
 }
 
@@ -180,35 +180,14 @@ fn update_thread(dialect: Dialect, thread: &ThreadId, status: &ThreadStatus, at:
     update
 }
 
-fn complete_usage(dialect: Dialect, row: &UsageRow) -> Statement {
-    let draft = &row.draft;
-    let optional = |value: Option<u64>| Value::from(value.map(signed));
-    let values: [(&str, Value); 18] = [
-        ("owner_id", row.owner.as_ref().map(|id| id.as_str()).into()),
-        ("run_id", row.run.as_ref().map(|id| id.as_str()).into()),
-        ("round_index", optional(draft.round_index)),
-        ("caller", draft.caller.as_str().into()),
-        ("provider", draft.provider.as_deref().into()),
-        ("model", draft.model.as_deref().into()),
-        ("input_tokens", signed(draft.tokens.input).into()),
-        ("output_tokens", signed(draft.tokens.output).into()),
-        ("total_tokens", signed(draft.tokens.total).into()),
-        ("cache_read_tokens", signed(draft.tokens.cache_read).into()),
-        ("cache_write_tokens", signed(draft.tokens.cache_write).into()),
-        ("reasoning_tokens", signed(draft.tokens.reasoning).into()),
-        ("cost_nanos", optional(draft.cost_nanos)),
-        ("price_table", draft.price_table.as_deref().into()),
-        ("estimated", draft.estimated.into()),
-        ("latency_ms", optional(draft.latency_ms)),
-        ("child_thread_id", draft.child_thread_id.as_ref().map(|id| id.as_str()).into()),
-        ("raw", draft.raw.as_ref().map(|raw| raw.as_str()).into()),
-    ];
-    let mut update = Statement::new(dialect, "UPDATE usage_records SET created_at = ");
-    update.bind(draft.created_at.to_chrono());
-    for (column, value) in values {
-        update.push(", ").push(column).push(" = ").bind(value);
+/// Writes a model call anew, but for its key: the first two columns.
+fn complete_usage(dialect: Dialect, call: &UsageRecord) -> Statement {
+    let mut update = Statement::new(dialect, "UPDATE usage_records SET ");
+    let columns = rows::USAGE.iter().map(|(column, _)| *column).zip(rows::call(call));
+    for (number, (column, value)) in columns.skip(2).enumerate() {
+        update.push(if number == 0 { "" } else { ", " }).push(column).push(" = ").bind(value);
     }
-    update.push(" WHERE thread_id = ").bind(row.thread.as_str());
-    update.push(" AND source_id = ").bind(draft.source_id.as_str());
+    update.push(" WHERE thread_id = ").bind(call.thread_id.as_str());
+    update.push(" AND source_id = ").bind(call.source_id.as_str());
     update
 }

@@ -106,7 +106,7 @@ fn position(cursor: &Cursor) -> Result<(DateTimeUtc, &str)> {
     let (at, id) = cursor.position()?;
     // PostgreSQL takes no NUL in a parameter, and no id has one.
     if id.contains('\0') {
-        return Err(Error::invalid("cursor", "was not returned by a listing; leave it out to start anew"));
+        return Err(Error::invalid("cursor", "was not returned by this listing; leave it out to start anew"));
     }
     Ok((at.to_chrono(), id))
 }

@@ -50,9 +50,12 @@ fn run() -> RunId {
     RunId::new("t1-r20").unwrap()
 }
 
-fn cursor() -> ListRange {
+/// The first page of threads, or of runs, and a later one.
+fn pages() -> [(ListRange, ListRange); 2] {
     let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
-    ListRange { limit: 50, cursor: Some(Cursor::at(at, "t600")) }
+    let after = |cursor| ListRange { limit: 50, cursor: Some(cursor) };
+    let later = (after(Cursor::at(at, "t600")), after(Cursor::at_run(at, &run(), &thread())));
+    [(ListRange::default(), ListRange::default()), later]
 }
 
 /// The four forms of a page.
@@ -122,20 +125,20 @@ fn logs(backend: DatabaseBackend, scope: &Scope, scan: &SeqScan, cases: &mut Vec
 fn threads_and_runs(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
     let owned = *scope != Scope::System;
     let of_all = if owned { Order::Index } else { Order::Walk };
-    for range in [ListRange::default(), cursor()] {
-        let order = if range.cursor.is_some() { Order::Index } else { of_all };
+    for (of_threads, of_runs) in pages() {
+        let order = if of_runs.cursor.is_some() { Order::Index } else { of_all };
         for filter in [ThreadFilter::default(), ThreadFilter { status: Some(ThreadStatus::Idle) }] {
-            let statement = threads::list(backend, scope, &filter, &range, 50).unwrap();
+            let statement = threads::list(backend, scope, &filter, &of_threads, 50).unwrap();
             let index = if owned { "ix_threads_owner_updated" } else { "ix_threads_updated" };
             cases.push(Case { reader: "threads.list", statement, table: "threads", index, order });
         }
         for status in [None, Some(RunStatus::Success)] {
             let filter = RunFilter { status, ..RunFilter::default() };
-            let statement = runs::list(backend, scope, &filter, &range, 50).unwrap();
+            let statement = runs::list(backend, scope, &filter, &of_runs, 50).unwrap();
             let index = if owned { "ix_runs_owner_created" } else { "ix_runs_created" };
             cases.push(Case { reader: "runs.list", statement, table: "runs", index, order });
             let filter = RunFilter { thread_id: Some(thread()), ..filter };
-            let statement = runs::list(backend, scope, &filter, &range, 50).unwrap();
+            let statement = runs::list(backend, scope, &filter, &of_runs, 50).unwrap();
             cases.push(Case {
                 reader: "runs.list of a thread",
                 statement,

@@ -12,7 +12,7 @@ use sea_orm::{
     Statement,
 };
 
-use super::{position, probe, record, records};
+use super::{probe, record, records};
 use crate::connect::Database;
 use crate::entity::run::{Column, Entity, Model};
 
@@ -67,7 +67,7 @@ impl RunStore for Runs {
         {
             probe::require(&self.0.reader, scope, thread).await?;
         }
-        Ok(Page::from_rows(runs, limit, |run| Cursor::at(run.created_at, run.run_id.as_str())))
+        Ok(Page::from_rows(runs, limit, |run| Cursor::at_run(run.created_at, &run.run_id, &run.thread_id)))
     }
 }
 
@@ -135,13 +135,17 @@ pub(super) fn list(
         select = select.filter(Column::OperationKind.eq(kind.as_str()));
     }
     if let Some(cursor) = &range.cursor {
-        let (at, run) = position(cursor)?;
-        let row = Expr::tuple([Expr::col((Entity, Column::CreatedAt)), Expr::col((Entity, Column::RunId))]);
-        select = select.filter(row.lt(Expr::tuple([Expr::val(at), Expr::val(run)])));
+        let (at, run, thread) = cursor.run_position()?;
+        let row =
+            [Column::CreatedAt, Column::RunId, Column::ThreadId].map(|column| Expr::col((Entity, column)));
+        let end =
+            Expr::tuple([Expr::val(at.to_chrono()), Expr::val(run.as_str()), Expr::val(thread.as_str())]);
+        select = select.filter(Expr::tuple(row).lt(end));
     }
     Ok(select
         .order_by_desc(Column::CreatedAt)
         .order_by_desc(Column::RunId)
+        .order_by_desc(Column::ThreadId)
         .limit(u64::from(limit) + 1)
         .build(backend))
 }

@@ -4,8 +4,8 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    Caller, ErrorKind, Event, EventDraft, EventFilter, EventType, Ledger, MAX_LIMIT, RunVisibility, Scope,
-    SeqPage, SeqRange, TaskId, ThreadId,
+    Caller, ErrorKind, Event, EventDraft, EventFilter, EventType, ItemFilter, Ledger, ListRange, MAX_LIMIT,
+    RunFilter, RunVisibility, Scope, SeqPage, SeqRange, TaskId, ThreadId,
 };
 
 const READERS: [&str; 3] = ["messages", "messages by run", "events"];
@@ -87,6 +87,25 @@ pub async fn a_limit_of_zero_is_refused(ledger: &Ledger) {
             "{reader}"
         );
     }
+}
+
+/// What is wrong with the question is said before what is missing.
+pub async fn a_limit_is_checked_before_the_thread(ledger: &Ledger) {
+    let nowhere = Admitted { thread: thread_id("none"), run: run_id("none"), epoch: 1 };
+    for reader in READERS {
+        let page = read(ledger, reader, &nowhere, SeqRange::last(0)).await;
+        assert_eq!(kind(page), ErrorKind::InvalidInput, "{reader}");
+        let page = read(ledger, reader, &nowhere, SeqRange::last(1)).await;
+        assert_eq!(kind(page), ErrorKind::NotFound, "{reader}");
+    }
+    let (scope, none) = (Scope::System, ListRange::newest(0));
+    let filter = RunFilter { thread_id: Some(nowhere.thread.clone()), ..RunFilter::default() };
+    assert_eq!(kind(ledger.runs().list(&scope, &filter, &none).await), ErrorKind::InvalidInput);
+    let items =
+        ledger.items().list(&scope, &nowhere.thread, &ItemFilter::default(), &SeqRange::last(0)).await;
+    assert_eq!(kind(items), ErrorKind::InvalidInput);
+    let calls = ledger.usage().list_by_run(&scope, &nowhere.thread, &nowhere.run, None, 0).await;
+    assert_eq!(kind(calls), ErrorKind::InvalidInput);
 }
 
 /// A limit over 1,000 is 1,000.

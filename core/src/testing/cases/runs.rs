@@ -255,6 +255,27 @@ pub async fn runs_are_listed_in_pages(ledger: &Ledger) {
     }
 }
 
+/// Runs of several threads may have one id and one time; each is listed once.
+pub async fn runs_of_several_threads_may_share_an_id(ledger: &Ledger) {
+    for name in ["a", "b", "c"] {
+        let t = thread(ledger, &alice(), name).await;
+        admit_at(ledger, &t, "r", 1).await;
+    }
+    for scope in [alice(), Scope::System] {
+        let mut seen = Vec::new();
+        let mut range = ListRange::newest(1);
+        loop {
+            let page = ok(ledger.runs().list(&scope, &RunFilter::default(), &range).await);
+            seen.extend(page.items.iter().map(|run| run.thread_id.to_string()));
+            match page.next_cursor {
+                Some(cursor) => range.cursor = Some(cursor),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ["c", "b", "a"]);
+    }
+}
+
 /// Lists narrow by status and kind.
 pub async fn runs_are_filtered(ledger: &Ledger) {
     let t = thread(ledger, &Scope::System, "t").await;

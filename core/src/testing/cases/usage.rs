@@ -117,6 +117,47 @@ pub async fn an_empty_call_is_completed_in_its_own_commit(ledger: &Ledger) {
     assert_eq!((totals.total_tokens, totals.llm_calls), (11, 1));
 }
 
+/// A completion that comes from another run, by another caller, leaves the call where it was
+/// counted first, and nothing known of it is lost.
+pub async fn a_completed_call_stays_its_runs_own(ledger: &Ledger) {
+    let first = running(ledger).await;
+    let cached = TokenCounts { cache_read: 7, ..TokenCounts::default() };
+    let early = UsageDraft {
+        cost_nanos: Some(5),
+        round_index: Some(1),
+        created_at: at(1),
+        ..by("subagent:x", None, call("a", cached))
+    };
+    ok(commit(ledger, using(&first, vec![early])).await);
+    finish(ledger, &first, 0).await;
+    let second = admit(ledger, &first.thread, "r2").await;
+    let late = UsageDraft {
+        cost_nanos: Some(3),
+        created_at: at(2),
+        ..by("lead_agent", Some("m"), call("a", TokenCounts::of(5, 6)))
+    };
+    ok(commit(ledger, using(&second, vec![late])).await);
+    let (one, two) = (run_of(ledger, &first).await.totals, run_of(ledger, &second).await.totals);
+    assert_eq!(two, RunTotals::default());
+    assert_eq!((one.total_tokens, one.subagent_tokens, one.lead_agent_tokens), (11, 11, 0));
+    assert_eq!((one.cache_read_tokens, one.cost_nanos, one.llm_calls), (7, 5, 1));
+    for (run, totals) in [(&first, one), (&second, two)] {
+        assert_eq!(ok(ledger.usage().by_run(&Scope::System, &run.thread, &run.run).await).totals, totals);
+    }
+    let stored = ok(ledger.usage().list_by_run(&Scope::System, &first.thread, &first.run, None, 10).await);
+    let stored = stored.first().map(|call| (call.created_at, call.round_index, call.model.as_deref()));
+    assert_eq!(stored, Some((at(1), Some(1), Some("m"))));
+}
+
+/// Where a provider gave no total, it is input and output.
+pub async fn a_total_of_zero_is_the_sum(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let tokens = TokenCounts { input: 5, output: 6, ..TokenCounts::default() };
+    ok(commit(ledger, using(&run, vec![call("a", tokens)])).await);
+    let totals = run_of(ledger, &run).await.totals;
+    assert_eq!((totals.total_tokens, totals.lead_agent_tokens), (11, 11));
+}
+
 /// Counters are 64-bit.
 pub async fn counters_are_64_bit(ledger: &Ledger) {
     let run = running(ledger).await;
