@@ -15,8 +15,15 @@ use crate::{
     RunId, ThreadId, Timestamp, UsageDraft, text,
 };
 
-/// The most events in one commit.
+/// The most events in one commit, and the most model calls.
 pub const MAX_EVENTS: usize = 2_000;
+
+/// The most tokens, milliseconds or rounds that one model call is believed to have taken. A thread's
+/// sums stay below 2^63 for as long as it has fewer than 9 million such calls.
+pub const MAX_COUNT: u64 = 1_000_000_000_000;
+
+/// The most that one model call is believed to have cost, a million US dollars in billionths.
+pub const MAX_COST_NANOS: u64 = 1_000_000_000_000_000;
 
 /// How far a run's journal has come, and under which admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,8 +202,16 @@ impl Commit {
         for event in &mut events {
             sizes.push(prepare_event(event, limits)?);
         }
-        let usage = self.usage.into_iter().map(prepare_usage).collect::<Result<_>>()?;
-        let transition = self.transition.map(prepare_transition).transpose()?;
+        let usage = self.usage.into_iter().map(|call| prepare_usage(call, limits)).collect::<Result<_>>()?;
+        if let Some(new) = &self.create_missing {
+            let documents = [("config", new.config.as_str()), ("metadata", new.metadata.as_str())];
+            let prompt = new.system_prompt.as_deref().map(|prompt| ("system_prompt", prompt));
+            for (field, text) in documents.into_iter().chain(prompt) {
+                check_size(field, text.len(), limits.content_bytes)?;
+            }
+        }
+        let transition =
+            self.transition.map(|transition| prepare_transition(transition, limits)).transpose()?;
         let item_changes =
             items::project(events.iter().enumerate().map(|(offset, event)| (offset as u64, event)));
         let message_count = events.iter().filter(|event| event.category == Category::Message).count() as u64;
@@ -266,11 +281,32 @@ pub struct Prepared {
     pub message_count: u64,
 }
 
+/// What is not found where a usage record names a child thread that the scope never had.
+pub const CHILD_THREAD: &str = "child thread";
+
 impl Prepared {
-    /// What is left to store when the first `stored` events are in the log already.
+    /// The threads whose own model calls the commit's repeat. Each must have been the scope's, else
+    /// the commit is [`Error::NotFound`] of a [`CHILD_THREAD`].
+    pub fn child_threads(&self) -> impl Iterator<Item = &ThreadId> {
+        self.usage.iter().filter_map(|call| call.child_thread_id.as_ref())
+    }
+
+    /// What is left to store when the first `stored` events are in the log already, by an earlier
+    /// try of this commit or of one that began like it; `started` is whether the run is running.
+    ///
+    /// Where that is all of them, the step and the last message came with them and are not done
+    /// anew. Usage is: it counts once however often it is told.
     #[must_use]
-    pub fn without_stored(mut self, stored: usize) -> Self {
+    pub fn without_stored(mut self, stored: usize, started: bool) -> Self {
         let stored = stored.min(self.events.len());
+        if stored == self.events.len() {
+            if started && matches!(self.transition, Some(Transition::Start { .. })) {
+                self.transition = None;
+            }
+            if stored > 0 {
+                self.progress.last_ai_message = None;
+            }
+        }
         self.events.drain(..stored);
         self.sizes.drain(..stored);
         if let Some(mark) = &mut self.mark {
@@ -345,6 +381,12 @@ fn check_shape(commit: &Commit) -> Result<()> {
         return Err(Error::invalid(
             "events",
             format!("has {} events; split it, at most {MAX_EVENTS} go into one commit", commit.events.len()),
+        ));
+    }
+    if commit.usage.len() > MAX_EVENTS {
+        return Err(Error::invalid(
+            "usage",
+            format!("has {} calls; split it, at most {MAX_EVENTS} go into one commit", commit.usage.len()),
         ));
     }
     let empty = commit.events.is_empty() && commit.usage.is_empty() && commit.progress.is_empty();
@@ -425,28 +467,37 @@ fn check_once_keys(events: &[EventDraft]) -> Result<()> {
     Ok(())
 }
 
-fn prepare_usage(mut call: UsageDraft) -> Result<UsageDraft> {
+fn prepare_usage(mut call: UsageDraft, limits: &Limits) -> Result<UsageDraft> {
     let t = &mut call.tokens;
     if t.total == 0 {
         t.total = t.input.saturating_add(t.output);
     }
+    if let Some(raw) = &call.raw {
+        check_size("raw", raw.as_str().len(), limits.content_bytes)?;
+    }
+    text::require_no_nul("caller", call.caller.as_str())?;
     let counts = [t.input, t.output, t.total, t.cache_read, t.cache_write, t.reasoning];
-    let optional = [call.cost_nanos, call.latency_ms, call.round_index];
-    if counts.iter().chain(optional.iter().flatten()).any(|count| i64::try_from(*count).is_err()) {
-        return Err(Error::invalid("usage", format!("of {} has a count above 2^63 - 1", call.source_id)));
+    let optional = [call.latency_ms, call.round_index];
+    let beyond = |count: Option<u64>, most: u64| count.is_some_and(|count| count > most);
+    if counts.iter().copied().map(Some).chain(optional).any(|count| beyond(count, MAX_COUNT)) {
+        let reason = format!("of {} has a count above {MAX_COUNT}", call.source_id);
+        return Err(Error::invalid("usage", reason));
+    }
+    if beyond(call.cost_nanos, MAX_COST_NANOS) {
+        let reason = format!("of {} is above {MAX_COST_NANOS}", call.source_id);
+        return Err(Error::invalid("cost_nanos", reason));
     }
     for (field, value) in
         [("provider", &call.provider), ("model", &call.model), ("price_table", &call.price_table)]
     {
-        if value.as_deref().is_some_and(|value| value.contains('\0')) {
-            return Err(Error::invalid(field, "contains NUL"));
-        }
+        text::require_no_nul(field, value.as_deref().unwrap_or_default())?;
     }
     Ok(call)
 }
 
 fn prepare_event(event: &mut EventDraft, limits: &Limits) -> Result<ContentSize> {
     let bytes = event.content.as_str().len();
+    check_labels(event)?;
     if let Some(metadata) = &event.metadata {
         crate::record::require_object("metadata", metadata)?;
         check_size("metadata", metadata.as_str().len(), limits.content_bytes)?;
@@ -463,6 +514,18 @@ fn prepare_event(event: &mut EventDraft, limits: &Limits) -> Result<ContentSize>
     Ok(ContentSize { bytes: bytes as u64, truncated })
 }
 
+/// What serde read may hold anything.
+fn check_labels(event: &EventDraft) -> Result<()> {
+    text::require_no_nul("event_type", event.event_type.as_str())?;
+    text::require_no_nul("category", event.category.as_str())?;
+    text::require_no_nul("caller", event.caller.as_ref().map_or("", |caller| caller.as_str()))?;
+    if let Some(mark) = &event.item {
+        text::require_no_nul("item_kind", &mark.kind.to_string())?;
+        text::require_no_nul("item_status", mark.status.as_str())?;
+    }
+    Ok(())
+}
+
 fn check_size(field: &'static str, actual: usize, limit: usize) -> Result<()> {
     if actual > limit {
         return Err(Error::TooLarge { field, limit: limit as u64, actual: actual as u64 });
@@ -470,11 +533,15 @@ fn check_size(field: &'static str, actual: usize, limit: usize) -> Result<()> {
     Ok(())
 }
 
-fn prepare_transition(transition: Transition) -> Result<Transition> {
+fn prepare_transition(transition: Transition, limits: &Limits) -> Result<Transition> {
     match transition {
         Transition::Admit(mut admission) => {
-            crate::record::require_object("metadata", &admission.metadata)?;
-            crate::record::require_object("kwargs", &admission.kwargs)?;
+            for (field, document) in [("metadata", &admission.metadata), ("kwargs", &admission.kwargs)] {
+                text::require_jsonb(field, document)?;
+                check_size(field, document.as_str().len(), limits.content_bytes)?;
+            }
+            text::require_no_nul("operation_kind", admission.operation_kind.as_str())?;
+            text::require_no_nul("multitask_strategy", admission.multitask_strategy.as_str())?;
             for (field, value) in [
                 ("idempotency_key", &admission.idempotency_key),
                 ("request_hash", &admission.request_hash),

@@ -152,13 +152,16 @@ impl SourceId {
         Self(id.into())
     }
 
-    /// The id of a model call as the runtime names it: unchanged where it is a valid id that
-    /// does not look like an external one, else its fingerprint.
+    /// The id of a model call that `run` made itself and names `id`: runtimes number their calls
+    /// anew in each run.
+    ///
+    /// An id that would not fit, or that looks like an external one, is replaced by its fingerprint;
+    /// the same id is the same call.
     #[must_use]
-    pub fn of_call(id: &str) -> Self {
-        match Self::new(id) {
+    pub fn of_call(run: &RunId, id: &str) -> Self {
+        match Self::new(format!("{run}/{id}")) {
             Ok(source) if !source.is_external() => source,
-            Ok(_) | Err(_) => Self(format!("#{}", crate::text::fingerprint(id)).into()),
+            Ok(_) | Err(_) => Self(format!("#{}", crate::text::fingerprint(&format!("{run}/{id}"))).into()),
         }
     }
 
@@ -185,8 +188,8 @@ mod tests {
         }
         let long = SourceId::external(&RunId::new("r".repeat(128)).unwrap(), "a");
         assert!(long.is_external() && SourceId::new(long.as_str()).is_ok());
-        assert!(!SourceId::of_call("run-1/external/a").is_external());
-        assert_eq!(SourceId::of_call("lc-1").as_str(), "lc-1");
+        assert!(!SourceId::of_call(&run, "external/a").is_external());
+        assert_eq!(SourceId::of_call(&run, "lc-1").as_str(), "run-1/lc-1");
     }
 
     #[test]

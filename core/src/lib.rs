@@ -72,7 +72,8 @@ mod wire;
 
 pub use clock::{Clock, SteppingClock, SystemClock, Timestamp};
 pub use commit::{
-    Admission, Commit, Expected, JournalMark, Limits, Prepared, Receipt, RunProgress, Transition,
+    Admission, CHILD_THREAD, Commit, Expected, JournalMark, Limits, MAX_COST_NANOS, MAX_COUNT, Prepared,
+    Receipt, RunProgress, Transition,
 };
 pub use error::{Applied, BoxError, Error, ErrorKind, Result};
 pub use id::{AssistantId, CallId, ItemId, MAX_ID_BYTES, OwnerId, RunId, SourceId, TaskId, ThreadId};

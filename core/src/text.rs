@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::{Error, RawJson, Result};
+
 /// The most characters kept of a run's first human and last AI message.
 pub const SUMMARY_CHARS: usize = 2_000;
 
@@ -63,30 +65,112 @@ pub fn truncate_json(document: &str, cap: usize) -> Option<String> {
     if document.len() <= cap {
         return None;
     }
-    if let Ok(text) = serde_json::from_str::<String>(document) {
-        let (head, tail) = ends(&text, cap);
+    if let Some(text) = document.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        // As it is spelled: what is escaped there stays so.
+        let cost = |unit: &str| unit.len();
+        let (head, tail) = ends(text, cap, units, cost);
         let left_out = text.len() - head.len() - tail.len();
-        let joined = format!("{head}\n[{left_out} bytes left out]\n{tail}");
-        return Some(serde_json::Value::from(joined).to_string());
+        return Some(format!("\"{head}\\n[{left_out} bytes left out]\\n{tail}\""));
     }
-    let (head, tail) = ends(document, cap);
+    let characters = |text: &str| text.chars().map(char::len_utf8).collect();
+    let (head, tail) = ends(document, cap, characters, escaped_len);
     Some(serde_json::json!({ "head": head, "tail": tail }).to_string())
 }
 
-/// The first three quarters of `cap` bytes and the last quarter, cut between characters.
-fn ends(text: &str, cap: usize) -> (&str, &str) {
-    if text.len() <= cap {
-        return (text, "");
+/// The first units of a text that cost three quarters of `cap`, and the last that cost a quarter.
+fn ends(
+    text: &str,
+    cap: usize,
+    units: impl Fn(&str) -> Vec<usize>,
+    cost: impl Fn(&str) -> usize,
+) -> (&str, &str) {
+    let lengths = units(text);
+    let (mut head, mut spent) = (0, 0);
+    for length in &lengths {
+        spent += cost(&text[head..head + length]);
+        if spent > cap - cap / 4 {
+            break;
+        }
+        head += length;
     }
-    let mut head = cap - cap / 4;
-    while !text.is_char_boundary(head) {
-        head -= 1;
-    }
-    let mut tail = text.len() - cap / 4;
-    while !text.is_char_boundary(tail) {
-        tail += 1;
+    let (mut tail, mut spent) = (text.len(), 0);
+    for length in lengths.iter().rev() {
+        spent += cost(&text[tail - length..tail]);
+        if spent > cap / 4 || tail - length < head {
+            break;
+        }
+        tail -= length;
     }
     (&text[..head], &text[tail..])
+}
+
+/// The lengths of what stands for one character each in the text of a JSON string.
+fn units(text: &str) -> Vec<usize> {
+    let mut lengths = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\\' => escape_at(rest)
+                .map_or_else(|| 1 + rest[1..].chars().next().map_or(0, char::len_utf8), |(_, length)| length),
+            c => c.len_utf8(),
+        };
+        lengths.push(length);
+        rest = &rest[length..];
+    }
+    lengths
+}
+
+/// How many bytes a character takes in a JSON string.
+fn escaped_len(character: &str) -> usize {
+    match character {
+        "\"" | "\\" | "\n" | "\r" | "\t" | "\u{8}" | "\u{c}" => 2,
+        control if control.chars().all(|c| c < ' ') => 6,
+        other => other.len(),
+    }
+}
+
+/// Refuses text with NUL, which PostgreSQL takes nowhere.
+pub(crate) fn require_no_nul(field: &'static str, text: &str) -> Result<()> {
+    if text.contains('\0') { Err(Error::invalid(field, "contains NUL")) } else { Ok(()) }
+}
+
+/// How deep a document in a jsonb column may be nested, and how far from 1 its numbers may be, in
+/// digits: well within what databases and parsers take.
+const JSONB_DEPTH: usize = 100;
+const JSONB_DIGITS: usize = 1_000;
+
+/// Refuses a document that is no object, or that a jsonb column may not take.
+pub(crate) fn require_jsonb(field: &'static str, document: &RawJson) -> Result<()> {
+    crate::record::require_object(field, document)?;
+    let (mut depth, mut in_string, mut escaped, mut digits, mut exponent) = (0_usize, false, false, 0, None);
+    for byte in document.as_str().bytes() {
+        if in_string {
+            (in_string, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
+            continue;
+        }
+        match (byte, exponent) {
+            (b'0'..=b'9', Some(number)) => {
+                exponent = Some(JSONB_DIGITS.saturating_add(1).min(number * 10 + usize::from(byte - b'0')));
+            }
+            (b'0'..=b'9', None) => digits += 1,
+            (b'e' | b'E', None) if digits > 0 => exponent = Some(0),
+            (b'.' | b'+' | b'-', _) => {}
+            _ => (digits, exponent) = (0, None),
+        }
+        if digits > JSONB_DIGITS || exponent.is_some_and(|exponent| exponent > JSONB_DIGITS) {
+            return Err(Error::invalid(field, format!("has a number of more than {JSONB_DIGITS} digits")));
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSONB_DEPTH {
+            return Err(Error::invalid(field, format!("is nested more than {JSONB_DEPTH} deep")));
+        }
+    }
+    Ok(())
 }
 
 /// Escapes a JSON document for a jsonb column: NUL, lone surrogates and the escape character

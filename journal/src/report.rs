@@ -11,7 +11,8 @@ use serde::Serialize;
 pub struct Quarantined {
     /// Its number in the run's journal; `None` for a usage record.
     pub ordinal: Option<u64>,
-    /// What it was: the event type, or `usage`.
+    /// What it was: the event type, `usage`, `progress`, or `child_thread_id` where only that was
+    /// left out of a usage record.
     pub event_type: String,
     /// Its payload's size.
     pub bytes: u64,
@@ -74,6 +75,8 @@ pub struct Report {
     pub fenced: u64,
     /// Events that are not in the log because the store answered with an error that no retry mends.
     pub lost: u64,
+    /// Usage records that are not stored for the same reason. Those of a run that was taken away are.
+    pub usage_lost: u64,
     /// The most events that waited at once.
     pub queued_peak: u64,
     /// Why the journal stopped, if it did.

@@ -12,14 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runledger_core::{
-    Applied, Category, Commit, Error, ErrorKind, EventDraft, EventType, Finish, Finished, JournalMark,
-    Ledger, RawJson, Receipt, Result, RunId, Scope, ThreadId, Timestamp, Transition,
+    Applied, CHILD_THREAD, Category, Commit, Error, ErrorKind, EventDraft, EventType, Finish, Finished,
+    JournalMark, Ledger, RawJson, Receipt, Result, RunId, Scope, ThreadId, Timestamp, Transition,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::queue::{Batch, Entry, FinishEntry, Shared};
 use crate::report::{FinishedRun, QUARANTINED, Quarantined, Report, reason};
 use crate::run_journal::Settings;
+
+/// How often a commit is sent again that the database refuses without saying that it may pass.
+const BACKEND_TRIES: u32 = 3;
 
 /// How the writer's commits are judged.
 #[derive(Debug)]
@@ -150,8 +153,10 @@ impl Writer {
             match self.commit(&part).await {
                 Ok(()) => {}
                 Err(Refused::Stop) => {
-                    let left = part.events.len() + parts.iter().map(|part| part.events.len()).sum::<usize>();
-                    self.abandon(left);
+                    self.abandon(part).await;
+                    for part in parts {
+                        self.abandon(part).await;
+                    }
                     return;
                 }
                 Err(Refused::Content(error)) => match part.split() {
@@ -160,8 +165,8 @@ impl Writer {
                         parts.push_front(first);
                     }
                     Err(one) => {
-                        if let Some(note) = self.quarantine(one, &error) {
-                            parts.push_front(note);
+                        if let Some(instead) = self.quarantine(one, &error).await {
+                            parts.push_front(instead);
                         }
                     }
                 },
@@ -169,9 +174,18 @@ impl Writer {
         }
     }
 
-    /// Leaves out the one record that the store refuses; for an event, what stands in its place.
-    fn quarantine(&mut self, one: Batch, error: &Error) -> Option<Batch> {
-        let Some(event) = one.events.into_iter().next() else {
+    /// Leaves out the one record that the store refuses, and gives what stands in its place.
+    async fn quarantine(&mut self, mut one: Batch, error: &Error) -> Option<Batch> {
+        if let Error::NotFound { what: CHILD_THREAD, .. } = error
+            && let Some(call) = one.usage.first_mut()
+            && let Some(child) = call.child_thread_id.take()
+        {
+            // What it took counts; only whose call it repeats is not known here.
+            tracing::warn!(run_id = %self.run_id, %child, "a usage record names a thread that is not there");
+            self.report.quarantined.push(Quarantined::other("child_thread_id", child.as_str(), error));
+            return Some(one);
+        }
+        let Some(event) = one.events.first().cloned() else {
             let (what, named) = match one.usage.first() {
                 Some(call) => ("usage", call.source_id.to_string()),
                 None => ("progress", String::new()),
@@ -181,9 +195,14 @@ impl Writer {
             return None;
         };
         if event.event_type.as_str() == QUARANTINED {
-            // The store refuses even the note: it is not the content.
+            if event.item.is_some() || event.caller.is_some() || event.task_id.is_some() {
+                // It may be what the note kept of the event.
+                let bare = EventDraft { item: None, caller: None, task_id: None, ..event };
+                return Some(Batch { events: vec![bare], ..Batch::default() });
+            }
+            // The store refuses even the bare note: it is not the content.
             self.stop(again(error));
-            self.abandon(1);
+            self.abandon(one).await;
             return None;
         }
         let ordinal = match &self.mode {
@@ -194,9 +213,13 @@ impl Writer {
         tracing::warn!(run_id = %self.run_id, ordinal, event_type = %event.event_type, "an event was refused and replaced by a note");
         let content = RawJson::encode("content", &entry).unwrap_or_default();
         self.report.quarantined.push(entry);
+        // The item's mark stays: what was completed is not open, whatever its payload was.
         let note = EventDraft {
             created_at: event.created_at,
             once_key: event.once_key,
+            item: event.item,
+            caller: event.caller,
+            task_id: event.task_id,
             ..EventDraft::new(EventType::from_stored(QUARANTINED), Category::Trace, content)
         };
         Some(Batch { events: vec![note], ..Batch::default() })
@@ -225,11 +248,6 @@ impl Writer {
                     self.stored(&receipt);
                     return Ok(());
                 }
-                // The answer to the first commit was lost: the run has started.
-                Err(Error::Conflict { what: "run status", .. }) if starting => {
-                    self.started = true;
-                    self.report.retried += 1;
-                }
                 Err(error) => self.judge(error, mark.is_some(), &mut backoff).await?,
             }
         }
@@ -257,9 +275,17 @@ impl Writer {
                 sleep(backoff.next_delay()).await;
                 Ok(())
             }
-            Error::InvalidInput { .. } | Error::TooLarge { .. } | Error::Backend { .. } => {
-                Err(Refused::Content(error))
+            // A database may refuse for a reason that nobody thought of and that passes.
+            Error::Backend { .. } if backoff.tried < BACKEND_TRIES => {
+                self.report.retried += 1;
+                tracing::debug!(run_id = %self.run_id, reason = %reason(&error), "refused; sending again");
+                sleep(backoff.next_delay()).await;
+                Ok(())
             }
+            Error::InvalidInput { .. }
+            | Error::TooLarge { .. }
+            | Error::Backend { .. }
+            | Error::NotFound { what: CHILD_THREAD, .. } => Err(Refused::Content(error)),
             other => {
                 self.stop(other);
                 Err(Refused::Stop)
@@ -273,13 +299,32 @@ impl Writer {
         self.mode = Mode::Stopped(error);
     }
 
-    /// Counts events that nobody will store.
-    fn abandon(&mut self, events: usize) {
-        match &self.mode {
-            Mode::Stopped(error) if error.kind() == ErrorKind::LeaseLost => {
-                self.report.fenced += events as u64
+    /// Gives up a batch: its events are counted; what its calls took is stored all the same where
+    /// only the run was taken away, for it was spent.
+    async fn abandon(&mut self, batch: Batch) {
+        let fenced = matches!(&self.mode, Mode::Stopped(error) if error.kind() == ErrorKind::LeaseLost);
+        if !fenced {
+            self.report.lost += batch.events.len() as u64;
+            self.report.usage_lost += batch.usage.len() as u64;
+            return;
+        }
+        self.report.fenced += batch.events.len() as u64;
+        let mut backoff = Backoff::new(&self.settings);
+        for call in batch.usage {
+            let late =
+                Commit { usage: vec![call], ..Commit::of_run(self.thread_id.clone(), self.run_id.clone()) };
+            loop {
+                match self.ledger.events().append(&self.scope, late.clone()).await {
+                    Ok(_) => break,
+                    // A call is stored once, however often it is told.
+                    Err(Error::Unavailable { .. }) if !backoff.is_over() => sleep(backoff.next_delay()).await,
+                    Err(error) => {
+                        tracing::warn!(run_id = %self.run_id, reason = %reason(&error), "a usage record was refused");
+                        self.report.usage_lost += 1;
+                        break;
+                    }
+                }
             }
-            Mode::Marked(_) | Mode::Late | Mode::Stopped(_) => self.report.lost += events as u64,
         }
     }
 
@@ -323,7 +368,8 @@ impl Writer {
             }
             other => other,
         };
-        let _ = reply.send(self.finished(answer, finish.events.len()));
+        let last = Batch { events: finish.events, usage: finish.usage, progress: finish.progress };
+        let _ = reply.send(self.finished(answer, last).await);
     }
 
     /// The answer to a second end of the run.
@@ -359,13 +405,19 @@ impl Writer {
         }
     }
 
-    fn finished(&mut self, answer: Result<Finished, Refused>, events: usize) -> Result<FinishedRun> {
+    async fn finished(&mut self, answer: Result<Finished, Refused>, last: Batch) -> Result<FinishedRun> {
         match answer {
             Ok(Finished { run, receipt }) => {
                 let ended_here = receipt.is_some();
                 match receipt {
                     Some(receipt) => self.stored(&receipt),
-                    None => self.report.fenced += events as u64,
+                    None => {
+                        self.mode = Mode::Stopped(Error::LeaseLost {
+                            run_id: self.run_id.to_string(),
+                            epoch: run.epoch,
+                        });
+                        self.abandon(last).await;
+                    }
                 }
                 self.mode = Mode::Late;
                 Ok(FinishedRun { run, ended_here, report: self.report.clone() })
@@ -373,11 +425,11 @@ impl Writer {
             Err(Refused::Content(error)) => {
                 let answer = again(&error);
                 self.stop(error);
-                self.abandon(events);
+                self.abandon(last).await;
                 Err(answer)
             }
             Err(Refused::Stop) => {
-                self.abandon(events);
+                self.abandon(last).await;
                 let ended = || Error::conflict("run", "active", "ended before");
                 Err(self.standing().err().unwrap_or_else(ended))
             }
@@ -393,6 +445,7 @@ fn starts_at(batch: &Batch) -> Timestamp {
 
 /// Growing pauses between tries, with a random part so that many journals do not return at once.
 struct Backoff {
+    tried: u32,
     next: Duration,
     max: Duration,
     until: Option<Instant>,
@@ -401,7 +454,7 @@ struct Backoff {
 impl Backoff {
     fn new(settings: &Settings) -> Self {
         let until = settings.give_up_after.map(|after| Instant::now() + after);
-        Self { next: settings.retry_min, max: settings.retry_max, until }
+        Self { tried: 0, next: settings.retry_min, max: settings.retry_max, until }
     }
 
     fn is_over(&self) -> bool {
@@ -409,6 +462,7 @@ impl Backoff {
     }
 
     fn next_delay(&mut self) -> Duration {
+        self.tried += 1;
         let delay = self.next;
         self.next = (self.next * 2).min(self.max);
         // Each `RandomState` has keys of its own: enough for a pause.

@@ -77,6 +77,11 @@ pub fn redacted(url: &str) -> String {
     let Ok(mut parsed) = Url::parse(url) else {
         return "(an unreadable url)".to_owned();
     };
+    // An unescaped `#`, `/` or `?` ends the password early: the rest of it is in what follows.
+    let follows = [parsed.path(), parsed.query().unwrap_or_default()];
+    if parsed.fragment().is_some() || follows.iter().any(|part| part.contains('@')) {
+        return "(an unreadable url)".to_owned();
+    }
     if parsed.password().is_some() && parsed.set_password(Some(HIDDEN)).is_err() {
         return format!("{}://{HIDDEN}", parsed.scheme());
     }

@@ -22,10 +22,14 @@ use url::Url;
 use crate::commit::{Lanes, Opener, backoff};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
+use crate::patience::{Patience, Patient};
 use crate::{schema_check, sql};
 
 /// How often a transaction that lost against another is tried.
 const TRIES: u32 = 8;
+
+/// How much longer than PostgreSQL may work on a statement its answer is waited for.
+const ANSWER_TRAVELS: Duration = Duration::from_secs(5);
 
 /// How long an `Ok` of a write is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +53,9 @@ pub enum Pooler {
     /// Nothing, or a pooler that keeps a session for as long as the connection lasts.
     #[default]
     Session,
-    /// A pooler in transaction mode. No settings of the session are made and no statement is
-    /// prepared by name: set durability and timeouts on the role instead.
+    /// A pooler in transaction mode that keeps prepared statements apart by name: pgbouncer from 1.21
+    /// on with `max_prepared_statements` above 0. No settings of the session are made: set durability
+    /// and timeouts on the role instead.
     Transaction,
 }
 
@@ -65,7 +70,9 @@ pub struct Config {
     pub durability: Durability,
     /// How long a reader waits for a connection.
     pub acquire_timeout: Duration,
-    /// How long PostgreSQL may work on one statement; `None` is the server's setting.
+    /// How long PostgreSQL may work on one statement, 60 seconds unless told; `None` is the server's
+    /// setting. A little later the connection is given up, because a server that cannot be reached
+    /// any more does not answer at all; with `None` it is waited for without end.
     pub statement_timeout: Option<Duration>,
     /// How long SQLite waits for another program's write.
     pub busy_timeout: Duration,
@@ -86,7 +93,7 @@ impl Config {
             max_connections: 8,
             durability: Durability::default(),
             acquire_timeout: Duration::from_secs(30),
-            statement_timeout: None,
+            statement_timeout: Some(Duration::from_secs(60)),
             busy_timeout: Duration::from_secs(10),
             lanes: 2,
             limits: Limits::default(),
@@ -153,6 +160,11 @@ pub fn redacted(url: &str) -> String {
     if parsed.cannot_be_a_base() || !parsed.has_authority() {
         return format!("{}:{HIDDEN}", parsed.scheme());
     }
+    // An unescaped `#`, `/` or `?` ends the password early: the rest of it is in what follows.
+    let follows = [parsed.path(), parsed.query().unwrap_or_default()];
+    if parsed.fragment().is_some() || follows.iter().any(|part| part.contains('@')) {
+        return "(an unreadable url)".to_owned();
+    }
     if parsed.password().is_some() && parsed.set_password(Some(HIDDEN)).is_err() {
         return format!("{}://{HIDDEN}", parsed.scheme());
     }
@@ -186,6 +198,7 @@ pub struct Connecting {
     writer: DatabaseConnection,
     dialect: Dialect,
     opener: Opener,
+    patience: Patience,
 }
 
 impl Connecting {
@@ -217,7 +230,8 @@ impl Connecting {
         let database = Arc::new(Database {
             lanes: Lanes::start(lanes, &self.opener, &signal),
             in_memory: matches!(self.opener, Opener::Memory(_)),
-            reader: self.reader,
+            reader: Patient::new(self.reader, self.patience),
+            patience: self.patience,
             writer: self.writer,
             dialect: self.dialect,
             limits: self.config.limits,
@@ -254,11 +268,11 @@ impl SqlLedger {
         // A failure to say goodbye changes nothing: everything is committed, and the next start
         // moves a log that is still there.
         if database.dialect == Dialect::Sqlite && !database.in_memory {
-            let _ = database.reader.close_by_ref().await;
+            let _ = database.reader.close().await;
             let _ = database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await;
         }
-        let _ = database.reader.close_by_ref().await;
-        let _ = database.writer.close_by_ref().await;
+        let _ = database.reader.close().await;
+        let _ = database.patience.wait(database.writer.close_by_ref()).await;
     }
 }
 
@@ -272,7 +286,8 @@ impl Deref for SqlLedger {
 
 /// What the stores share.
 pub(crate) struct Database {
-    pub(crate) reader: DatabaseConnection,
+    pub(crate) reader: Patient,
+    patience: Patience,
     pub(crate) writer: DatabaseConnection,
     pub(crate) dialect: Dialect,
     pub(crate) limits: Limits,
@@ -309,7 +324,12 @@ impl Database {
     {
         let mut tried = 1;
         loop {
-            match self.transaction_once(operation, &body).await {
+            let outcome = match self.patience.wait(self.transaction_once(operation, &body)).await {
+                Ok(outcome) => outcome,
+                // It may have been the end of it that was not answered.
+                Err(silence) => Err(error_map::map_sqlx(operation, silence, Applied::Unknown)),
+            };
+            match outcome {
                 Err(error) if tried < TRIES && error_map::trouble_of(&error) == Trouble::Again => {
                     tokio::time::sleep(backoff(tried)).await;
                     tried += 1;
@@ -359,7 +379,8 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
     let options = parsed.application_name("runledger").disable_statement_logging();
     let (options, lane) = match config.pooler {
         Pooler::Transaction => {
-            let options = options.statement_cache_capacity(0);
+            // A start parameter that such a pooler refuses.
+            let options = options.extra_float_digits(None);
             (options.clone(), options)
         }
         Pooler::Session => {
@@ -384,11 +405,13 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
         .max_connections(2)
         .acquire_timeout(config.acquire_timeout)
         .connect_lazy_with(options);
+    let patience = Patience(config.statement_timeout.map(|timeout| timeout + ANSWER_TRAVELS));
     Ok(Connecting {
         reader: SqlxPostgresConnector::from_sqlx_postgres_pool(reader),
         writer: SqlxPostgresConnector::from_sqlx_postgres_pool(writer),
         dialect: Dialect::Postgres,
-        opener: Opener::Postgres(Box::new(lane)),
+        opener: Opener::Postgres(Box::new(lane), patience),
+        patience,
         config,
     })
 }
@@ -438,6 +461,7 @@ async fn open_memory(config: Config, options: SqliteConnectOptions) -> Result<Co
         writer: connection,
         dialect: Dialect::Sqlite,
         opener: Opener::Memory(pool),
+        patience: Patience::default(),
         config,
     })
 }
@@ -464,6 +488,7 @@ async fn open_file(config: Config, options: SqliteConnectOptions) -> Result<Conn
         writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
         dialect: Dialect::Sqlite,
         opener: Opener::File(Box::new(options)),
+        patience: Patience::default(),
         config,
     })
 }

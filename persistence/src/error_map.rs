@@ -19,6 +19,9 @@ pub(crate) enum Trouble {
     Lost,
     /// There is no connection to be had, so nothing was done.
     Unreachable,
+    /// The database works and cannot do it now: no room, no memory, read-only after a failover, a
+    /// timeout. Nothing was written.
+    Unable,
     /// A rule of the schema was broken: a taken key, a missing value, a guard that did not hold.
     Broken,
     /// Anything else.
@@ -28,10 +31,26 @@ pub(crate) enum Trouble {
 /// PostgreSQL: serialisation failure, deadlock, lock not available.
 const AGAIN: [&str; 3] = ["40001", "40P01", "55P03"];
 
-/// PostgreSQL's codes of a server that goes away or has no room.
-const ENDED: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+/// PostgreSQL's codes of a server that goes away, takes no further connection, or ended one that
+/// was idle.
+const ENDED: [&str; 7] = ["57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "53300"];
+
+/// PostgreSQL's classes of a server without resources, one that was told to stop what it did, and
+/// one whose disk fails; and a transaction that may only read.
+const UNABLE: [&str; 4] = ["53", "57", "58", "25006"];
 
 impl Trouble {
+    /// Whether a COMMIT that was answered so may have happened. A server that is shut down may say
+    /// so after it committed.
+    pub(crate) fn hides_the_outcome(self) -> bool {
+        matches!(self, Self::Lost | Self::Ended)
+    }
+
+    /// Whether the connection is of no more use.
+    pub(crate) fn ends_the_connection(self) -> bool {
+        matches!(self, Self::Lost | Self::Ended | Self::Unreachable)
+    }
+
     pub(crate) fn of(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => {
@@ -53,12 +72,17 @@ impl Trouble {
                 // The guard of a commit divides by zero where it does not hold.
                 _ if code.starts_with("23") || code == "22012" => Self::Broken,
                 _ if code.starts_with("08") => Self::Lost,
+                _ if UNABLE.iter().any(|class| code.starts_with(class)) => Self::Unable,
                 _ => Self::Other,
             };
         }
         match code.parse::<u32>().map(|code| code & 0xff) {
             // Busy and locked.
             Ok(5 | 6) => Self::Again,
+            // The disk failed: whether a commit holds shows when the file is opened anew.
+            Ok(10) => Self::Lost,
+            // No memory, read-only, interrupted, no room, cannot be opened.
+            Ok(7 | 8 | 9 | 13 | 14) => Self::Unable,
             Ok(19) => Self::Broken,
             _ => Self::Other,
         }
@@ -80,7 +104,7 @@ pub(crate) fn map(operation: &'static str, error: DbErr) -> Error {
 /// As [`map`], for the COMMIT: where its answer was lost, it may have happened.
 pub(crate) fn map_commit(operation: &'static str, error: DbErr) -> Error {
     match map(operation, error) {
-        Error::Unavailable { source, .. } if cause_of(&source) == Trouble::Lost => {
+        Error::Unavailable { source, .. } if cause_of(&source).hides_the_outcome() => {
             Error::Unavailable { applied: Applied::Unknown, source }
         }
         other => other,
@@ -119,7 +143,7 @@ pub(crate) fn map_shared(operation: &'static str, error: &Arc<sqlx::Error>, appl
 
 fn classified(operation: &'static str, trouble: Trouble, source: BoxError, applied: Applied) -> Error {
     match trouble {
-        Trouble::Again | Trouble::Ended | Trouble::Lost | Trouble::Unreachable => {
+        Trouble::Again | Trouble::Ended | Trouble::Lost | Trouble::Unreachable | Trouble::Unable => {
             Error::Unavailable { applied, source }
         }
         Trouble::Broken | Trouble::Other => Error::Backend { operation, source },
@@ -144,10 +168,21 @@ mod tests {
             ("23505", Trouble::Broken),
             ("22012", Trouble::Broken),
             ("42P01", Trouble::Other),
+            ("53100", Trouble::Unable),
+            ("57014", Trouble::Unable),
+            ("57P05", Trouble::Ended),
+            ("25P03", Trouble::Ended),
+            ("58030", Trouble::Unable),
+            ("25006", Trouble::Unable),
+            ("25001", Trouble::Other),
             ("5", Trouble::Again),
             ("6", Trouble::Again),
             ("517", Trouble::Again),
             ("261", Trouble::Again),
+            ("10", Trouble::Lost),
+            ("1034", Trouble::Lost),
+            ("8", Trouble::Unable),
+            ("13", Trouble::Unable),
             ("1299", Trouble::Broken),
             ("2067", Trouble::Broken),
             ("1", Trouble::Other),

@@ -50,6 +50,7 @@ mod connect;
 mod dialect;
 mod entity;
 mod error_map;
+mod patience;
 mod schema_check;
 mod sql;
 

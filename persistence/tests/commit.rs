@@ -23,6 +23,8 @@ const SERVER: &str = "RUNLEDGER_TEST_DATABASE_URL";
 /// A migrated database of its own, and what keeps it.
 struct Backend {
     ledger: SqlLedger,
+    /// Where another may find it.
+    url: Option<String>,
     server: Option<(DatabaseConnection, String)>,
     _folder: Option<tempfile::TempDir>,
 }
@@ -31,13 +33,14 @@ async fn file() -> Backend {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("ledger.db").display());
     up(&url, &UpOptions::default()).await.unwrap();
-    Backend { ledger: connect(Config::new(url)).await.unwrap(), server: None, _folder: Some(folder) }
+    let ledger = connect(Config::new(&url)).await.unwrap();
+    Backend { ledger, url: Some(url), server: None, _folder: Some(folder) }
 }
 
 async fn memory() -> Backend {
     let connecting = Connecting::open(Config::new("sqlite::memory:")).await.unwrap();
     up_on(connecting.database(), &UpOptions::default()).await.unwrap();
-    Backend { ledger: connecting.ledger().await.unwrap(), server: None, _folder: None }
+    Backend { ledger: connecting.ledger().await.unwrap(), url: None, server: None, _folder: None }
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
@@ -52,8 +55,8 @@ async fn server() -> Option<Backend> {
     let mut own = url::Url::parse(&url).unwrap();
     own.set_path(&name);
     up(own.as_str(), &UpOptions::default()).await.unwrap();
-    let ledger = connect(Config::new(own)).await.unwrap();
-    Some(Backend { ledger, server: Some((admin, name)), _folder: None })
+    let ledger = connect(Config::new(own.clone())).await.unwrap();
+    Some(Backend { ledger, url: Some(own.into()), server: Some((admin, name)), _folder: None })
 }
 
 async fn backends() -> Vec<Backend> {
@@ -319,4 +322,70 @@ async fn a_closed_ledger_says_so() {
     backend.end().await;
     let error = append(&ledger, Commit::new(thread("t")).with_events(vec![note("x")])).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true));
+}
+
+/// Another process that is first to make the thread is no reason to refuse.
+#[tokio::test]
+async fn two_that_make_one_thread_both_append() {
+    for backend in backends().await {
+        // In memory there is one connection, and so nobody else.
+        let Some(url) = &backend.url else { continue };
+        let other = connect(Config::new(url)).await.unwrap();
+        for round in 0..30 {
+            let t = thread(&format!("t{round}"));
+            let commit = Commit {
+                create_missing: Some(NewThread::new(t.clone())),
+                ..Commit::new(t.clone()).with_events(vec![note("x")])
+            };
+            let (one, two) = tokio::join!(append(&backend.ledger, commit.clone()), append(&other, commit));
+            let mut seqs = [one.unwrap(), two.unwrap()].concat();
+            seqs.sort_unstable();
+            assert_eq!(seqs, [1, 2]);
+        }
+        other.close().await;
+        backend.end().await;
+    }
+}
+
+/// A server that says nothing any more holds nobody up for ever.
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up() {
+    let Some(backend) = server().await else { return };
+    let mut url = url::Url::parse(backend.url.as_deref().unwrap()).unwrap();
+    let target = (url.host_str().unwrap().to_owned(), url.port().unwrap_or(5432));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    let (silence, silent) = tokio::sync::watch::channel(false);
+    let proxy = tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        loop {
+            let Ok((mut near, _)) = listener.accept().await else { return };
+            let (target, mut silent) = (target.clone(), silent.clone());
+            open.spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+                let is_silent = tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => false,
+                    changed = silent.changed() => changed.is_ok(),
+                };
+                if is_silent {
+                    // Nothing is passed on, and nothing is closed.
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    let config = Config::new(url).with_statement_timeout(Duration::from_millis(100));
+    let ledger = connect(config).await.unwrap();
+    let t = thread("t");
+    ledger.threads().create(&Scope::System, NewThread::new(t.clone())).await.unwrap();
+    let commit = Commit::new(t.clone()).with_events(vec![note("x")]);
+    append(&ledger, commit.clone()).await.unwrap();
+    silence.send(true).unwrap();
+    let (appended, read) = tokio::join!(append(&ledger, commit), ledger.threads().get(&Scope::System, &t));
+    assert_eq!(appended.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Unavailable);
+    ledger.close().await;
+    proxy.abort();
+    backend.end().await;
 }

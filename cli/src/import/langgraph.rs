@@ -376,6 +376,7 @@ fn usage(fields: &Fields, id: &str, model: Option<String>, at: Timestamp) -> Opt
         model: model.map(|model| text::clean(&model).into_owned()),
         raw: Some(raw.clone()),
         created_at: at,
-        ..UsageDraft::new(SourceId::of_call(id), tokens)
+        // Items have ids of their own in the whole file.
+        ..UsageDraft::new(SourceId::new(id).ok()?, tokens)
     })
 }

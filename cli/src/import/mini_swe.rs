@@ -287,7 +287,7 @@ impl<'a> Trace<'a> {
         if let Some(summary) = text::summary(message.content) {
             self.progress.last_ai_message = Some(summary);
         }
-        let usage = message.response.as_ref().map(|response| self.usage(message, response, &id, model));
+        let usage = message.response.as_ref().and_then(|response| self.usage(message, response, &id, model));
         self.groups.push(Group { events, usage: usage.into_iter().collect() });
         Ok(())
     }
@@ -331,7 +331,7 @@ impl<'a> Trace<'a> {
         response: &Fields,
         id: &ItemId,
         model: Option<String>,
-    ) -> UsageDraft {
+    ) -> Option<UsageDraft> {
         let used = response.object("usage");
         let count = |name: &str| used.count(name).unwrap_or(0);
         let (input, output) = (count("prompt_tokens"), count("completion_tokens"));
@@ -341,15 +341,15 @@ impl<'a> Trace<'a> {
             reasoning: used.object("completion_tokens_details").count("reasoning_tokens").unwrap_or(0),
             ..TokenCounts::of(input, output)
         };
-        UsageDraft {
+        Some(UsageDraft {
             provider: response.string("provider").map(|provider| text::clean(&provider).into_owned()),
             model,
             cost_nanos: message.cost_nanos,
             raw: response.get("usage").cloned(),
             created_at: self.at,
             // The item's id is the response's where that is unique in the file.
-            ..UsageDraft::new(SourceId::of_call(id.as_str()), tokens)
-        }
+            ..UsageDraft::new(SourceId::new(id).ok()?, tokens)
+        })
     }
 
     /// A command whose output never came.

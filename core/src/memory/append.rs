@@ -1,7 +1,7 @@
 //! The commit, judged and stored.
 
-use crate::commit::{Admission, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
-use crate::record::{Event, HeadState, ItemEntry, Run, RunTotals, ThreadStatus, Visibility};
+use crate::commit::{Admission, CHILD_THREAD, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
+use crate::record::{Event, HeadState, ItemEntry, Run, RunStatus, RunTotals, ThreadStatus, Visibility};
 use crate::{Error, Result, RunId, Scope, Timestamp};
 
 use super::MemoryLedger;
@@ -12,6 +12,13 @@ impl MemoryLedger {
         let prepared = commit.prepare(&self.limits)?;
         let thread = prepared.thread_id.clone();
         let mut state = self.state();
+        for child in prepared.child_threads() {
+            // A deleted child keeps its owner: what it took is told after it is gone, too.
+            let known = state.threads.get(child).is_some_and(|log| scope.sees(log.head.owner_id.as_ref()));
+            if !known {
+                return Err(Error::not_found(CHILD_THREAD, child));
+            }
+        }
         let mut log = match state.log(scope, &thread) {
             Ok(log) => log.clone(),
             // A tombstone or somebody else's thread is never made anew.
@@ -35,11 +42,6 @@ impl Log {
         if self.head.state == HeadState::Archived {
             return Err(Error::conflict("thread state", "open", &self.head.state));
         }
-        if let Expected::NextSeq(expected) = prepared.expected
-            && expected != self.head.next_seq
-        {
-            return Err(Error::conflict("next_seq", expected, self.head.next_seq));
-        }
         let mut seqs = Vec::new();
         let mut prepared = prepared;
         if let (Some(mark), Some(run)) = (prepared.mark, prepared.run_id.clone()) {
@@ -48,7 +50,14 @@ impl Log {
             }
             self.require_mark(&run, mark)?;
             seqs = self.stored_prefix(&prepared, &run, mark)?;
-            prepared = prepared.without_stored(seqs.len());
+            let started = self.runs.get(&run).is_some_and(|run| run.status == RunStatus::Running);
+            prepared = prepared.without_stored(seqs.len(), started);
+        }
+        let next_seq = seqs.first().copied().unwrap_or(self.head.next_seq);
+        if let Expected::NextSeq(expected) = prepared.expected
+            && expected != next_seq
+        {
+            return Err(Error::conflict("next_seq", expected, next_seq));
         }
         let already_stored = seqs.len();
         self.require_run(&prepared)?;
@@ -207,7 +216,7 @@ impl Log {
             run_id: run_id.clone(),
             owner_id: self.head.owner_id.clone(),
             assistant_id: admission.assistant_id.clone(),
-            status: crate::RunStatus::Pending,
+            status: RunStatus::Pending,
             visibility: Visibility::Shown,
             operation_kind: admission.operation_kind.clone(),
             multitask_strategy: admission.multitask_strategy.clone(),
@@ -242,7 +251,7 @@ impl Log {
         match transition {
             Transition::Admit(_) => {}
             Transition::Start { at } => {
-                run.status = crate::RunStatus::Running;
+                run.status = RunStatus::Running;
                 run.started_at = Some(*at);
                 run.updated_at = *at;
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text;
 use crate::wire::text_enum;
 use crate::{AssistantId, Error, ItemId, OwnerId, RawJson, Result, RunId, ThreadId, Timestamp};
 
@@ -174,13 +175,13 @@ impl NewThread {
                 ));
             }
         };
-        require_object("config", &self.config)?;
-        require_object("metadata", &self.metadata)?;
+        text::require_jsonb("config", &self.config)?;
+        text::require_jsonb("metadata", &self.metadata)?;
         Ok(Thread {
             thread_id: self.thread_id,
             owner_id,
             assistant_id: self.assistant_id,
-            display_name: self.display_name.map(|text| crate::text::clean(&text).into_owned()),
+            display_name: self.display_name.map(|given| text::clean(&given).into_owned()),
             status: ThreadStatus::Idle,
             kind: ThreadKind::Root,
             parent_thread_id: None,
@@ -190,8 +191,8 @@ impl NewThread {
             lifecycle: ThreadLifecycle::Detached,
             forked_from_thread_id: None,
             forked_at_seq: None,
-            system_prompt: self.system_prompt.map(|text| crate::text::clean(&text).into_owned()),
-            model: self.model.map(|text| crate::text::clean(&text).into_owned()),
+            system_prompt: self.system_prompt.map(|given| text::clean(&given).into_owned()),
+            model: self.model.map(|given| text::clean(&given).into_owned()),
             config: self.config,
             metadata: self.metadata,
             archived_at: None,
@@ -251,7 +252,7 @@ impl Thread {
             None => self.metadata.clone(),
         };
         let clean = |patch: Patch<String>| match patch {
-            Patch::Set(text) => Patch::Set(crate::text::clean(&text).into_owned()),
+            Patch::Set(given) => Patch::Set(text::clean(&given).into_owned()),
             other => other,
         };
         clean(patch.display_name).apply(&mut self.display_name);
@@ -266,10 +267,13 @@ impl Thread {
 /// The stored object with the top-level keys of `changes` set, and those that are `null` removed.
 /// Values stay raw, so numbers and nested strings are not touched.
 fn merge_objects(stored: &RawJson, changes: &RawJson) -> Result<RawJson> {
-    require_object("metadata", changes)?;
-    let mut fields: BTreeMap<String, RawJson> = stored.decode()?;
-    let changes: BTreeMap<String, RawJson> =
-        changes.decode().map_err(|error| Error::invalid("metadata", format!("cannot be merged: {error}")))?;
+    text::require_jsonb("metadata", changes)?;
+    // Escaped, so that keys with half a character are text, too.
+    let escaped = |document: &RawJson| RawJson::from_stored(&text::escape_jsonb(document.as_str()));
+    let mut fields: BTreeMap<String, RawJson> = escaped(stored).decode()?;
+    let changes: BTreeMap<String, RawJson> = escaped(changes)
+        .decode()
+        .map_err(|error| Error::invalid("metadata", format!("cannot be merged: {error}")))?;
     for (key, value) in changes {
         if value == RawJson::null() {
             fields.remove(&key);
@@ -277,5 +281,6 @@ fn merge_objects(stored: &RawJson, changes: &RawJson) -> Result<RawJson> {
             fields.insert(key, value);
         }
     }
-    RawJson::encode("metadata", &fields)
+    let merged = RawJson::encode("metadata", &fields)?;
+    Ok(RawJson::from_stored(&text::unescape_jsonb(merged.as_str())))
 }

@@ -41,12 +41,16 @@ impl EventFilter {
         Self { run_id: Some(run), ..Self::default() }
     }
 
-    /// Checks that filters come with a run.
+    /// Checks that filters come with a run, and hold nothing that no event can have.
     pub fn check(&self) -> Result<()> {
         let filtered = !self.event_types.is_empty() || self.task_id.is_some() || self.caller.is_some();
         if filtered && self.run_id.is_none() {
             return Err(Error::invalid("run_id", "is missing; type, task and caller filters read one run"));
         }
+        for event_type in &self.event_types {
+            crate::text::require_no_nul("event_types", event_type.as_str())?;
+        }
+        crate::text::require_no_nul("caller", self.caller.as_ref().map_or("", |caller| caller.as_str()))?;
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Who is not the owner sees nothing: a walk over every method of every store trait, and over every id
 //! inside a params struct, with a foreign scope.
 //!
-//! The methods are read from the traits' source, so a method that is added without a step here fails.
+//! The methods are read from the traits' source and the ids from the structs', so one that is added
+//! without a step here fails.
 
 use std::collections::BTreeMap;
 
@@ -195,32 +196,99 @@ async fn finish(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) 
     ledger.finish(scope, finish).await.expect("the end");
 }
 
+/// The structs that callers fill in, where their source is.
+const PARAMS: [(&str, &str); 6] = [
+    ("NewThread", include_str!("../../../core/src/record/thread.rs")),
+    ("NewRun", include_str!("../../../core/src/store/ledger.rs")),
+    ("Admission", include_str!("../../../core/src/commit.rs")),
+    ("Finish", include_str!("../../../core/src/store/ledger.rs")),
+    ("Commit", include_str!("../../../core/src/commit.rs")),
+    ("UsageDraft", include_str!("../../../core/src/record/usage.rs")),
+];
+
+/// Every field of a params struct that names a thread, a run or an owner, as `Struct.field`.
+fn id_fields() -> Vec<String> {
+    let mut fields = Vec::new();
+    for (name, source) in PARAMS {
+        let start = source.find(&format!("pub struct {name} {{")).expect("the struct is in its file");
+        for line in source[start..].lines().take_while(|line| *line != "}") {
+            let Some((field, of)) = line.trim().strip_prefix("pub ").and_then(|rest| rest.split_once(": "))
+            else {
+                continue;
+            };
+            if ["ThreadId", "RunId", "OwnerId"].iter().any(|id| of.contains(id)) {
+                fields.push(format!("{name}.{field}"));
+            }
+        }
+    }
+    fields
+}
+
 /// Every id inside a params struct is checked under the scope of the call.
 async fn ids_inside_params_are_checked(fresh: &Fresh) {
     let ledger = &fresh.ledger();
     let alice = Scope::Owner(OwnerId::new("alice").expect("an id"));
     let mallory = Scope::Owner(OwnerId::new("mallory").expect("an id"));
-    let (_, run_of_alice) = a_thread_of_alice(ledger, &alice).await;
+    let (thread_of_alice, run_of_alice) = a_thread_of_alice(ledger, &alice).await;
     let thread = ThreadId::generate();
     ledger.threads().create(&mallory, NewThread::new(thread.clone())).await.expect("mallory's own");
+    let mut walked = Vec::new();
     let admissions = [
         (
-            "follow_up_to_run_id",
+            "Admission.follow_up_to_run_id",
             Admission { follow_up_to_run_id: Some(run_of_alice.clone()), ..Admission::default() },
         ),
-        ("parent_run_id", Admission { parent_run_id: Some(run_of_alice.clone()), ..Admission::default() }),
+        (
+            "Admission.parent_run_id",
+            Admission { parent_run_id: Some(run_of_alice.clone()), ..Admission::default() },
+        ),
     ];
     for (field, admission) in admissions {
         let new = NewRun { admission, ..NewRun::new(thread.clone(), RunId::generate()) };
         let refusal = ledger.admit(&mallory, new).await.map(|admitted| admitted.run.run_id);
         assert_eq!(kind(refusal), Some(ErrorKind::NotFound), "{field}");
+        walked.push(field);
     }
     let theirs = NewThread { owner_id: alice.owner().cloned(), ..NewThread::new(ThreadId::generate()) };
     assert_eq!(kind(ledger.threads().create(&mallory, theirs.clone()).await), Some(ErrorKind::InvalidInput));
     let mut commit = Commit::new(theirs.thread_id.clone()).with_events(vec![note()]);
     commit.create_missing = Some(theirs);
     assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::InvalidInput));
+    walked.push("NewThread.owner_id");
     // The run of a commit must be the thread's own.
-    let commit = Commit::of_run(thread.clone(), run_of_alice).with_events(vec![note()]);
+    let commit = Commit::of_run(thread.clone(), run_of_alice.clone()).with_events(vec![note()]);
     assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::NotFound));
+    let commit = Commit::new(thread_of_alice.clone()).with_events(vec![note()]);
+    assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::NotFound));
+    walked.extend(["Commit.run_id", "Commit.thread_id"]);
+    let new = NewRun::new(thread_of_alice.clone(), RunId::generate());
+    assert_eq!(kind(ledger.admit(&mallory, new).await), Some(ErrorKind::NotFound));
+    walked.push("NewRun.thread_id");
+    let mut call = UsageDraft::new(SourceId::new("c").expect("an id"), TokenCounts::of(1, 1));
+    call.child_thread_id = Some(thread_of_alice.clone());
+    let commit = Commit { usage: vec![call], ..Commit::new(thread.clone()) };
+    assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::NotFound));
+    walked.push("UsageDraft.child_thread_id");
+    for (field, of) in [("Finish.thread_id", &thread_of_alice), ("Finish.run_id", &thread)] {
+        let finish = Finish {
+            thread_id: of.clone(),
+            run_id: run_of_alice.clone(),
+            mark: JournalMark { epoch: 1, ordinal: 0 },
+            outcome: Outcome::success(),
+            at: Timestamp::now(),
+            events: vec![EventDraft { once_key: Some(ONCE_TERMINAL.to_owned()), ..note() }],
+            usage: Vec::new(),
+            progress: RunProgress::default(),
+        };
+        let refusal = kind(ledger.finish(&mallory, finish).await);
+        assert!(matches!(refusal, Some(ErrorKind::NotFound | ErrorKind::LeaseLost)), "{field}: {refusal:?}");
+        walked.push(field);
+    }
+    // Ids to be made are no reference to anything.
+    let new_ids = ["NewThread.thread_id", "NewRun.run_id"];
+    let mut fields = id_fields();
+    fields.retain(|field| !new_ids.contains(&field.as_str()));
+    fields.sort();
+    walked.sort_unstable();
+    assert_eq!(walked, fields, "every id in a params struct has a step in the walk");
 }

@@ -11,8 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::BufRead;
 
 use runledger_core::{
-    Admission, Error, ErrorKind, Ledger, NewRun, NewThread, Outcome, RawJson, RunId, RunTotals, Scope,
-    ThreadId, Timestamp,
+    Admission, Error, ErrorKind, Ledger, NewRun, NewThread, Outcome, RawJson, Run, RunId, RunTotals, Scope,
+    ThreadHead, ThreadId, Timestamp, text,
 };
 use serde::Serialize;
 
@@ -44,6 +44,17 @@ pub enum RecordingError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// The run was imported from a recording that says something else, an unfinished one perhaps.
+    #[error(
+        "run {run:?} of thread {thread:?} was imported from another recording; \
+         delete the run, or import under another id"
+    )]
+    Changed {
+        /// The run.
+        run: RunId,
+        /// Its thread.
+        thread: ThreadId,
     },
     /// The ledger refused a run. Runs before it are stored; import the file again to continue.
     #[error("run {run:?} of thread {thread:?} was not imported; import the file again to continue")]
@@ -96,6 +107,8 @@ struct RecordedRun {
     thread_id: ThreadId,
     run_id: RunId,
     track_usage: bool,
+    /// Of all its lines.
+    fingerprint: String,
     started_at: Timestamp,
     ended_at: Timestamp,
     lines: Vec<Line>,
@@ -110,7 +123,20 @@ impl Recording {
         for line in lines {
             sorter.put(line)?;
         }
+        if sorter.runs.is_empty() {
+            let reason = "is missing; a recording begins with a direct.__init__".to_owned();
+            return Err(RecordingError::Line { line: 1, reason });
+        }
         Ok(Self { runs: sorter.runs })
+    }
+
+    /// Checks, without writing, that each run is new to the ledger, stored as it is here, or begun by
+    /// an import that broke off, and that no thread is somebody else's.
+    pub async fn check(&self, ledger: &Ledger, scope: &Scope) -> Result<(), RecordingError> {
+        for run in &self.runs {
+            run.stored(ledger, scope).await.map_err(|error| run.failed(error))?;
+        }
+        Ok(())
     }
 
     /// How many runs it has.
@@ -139,9 +165,7 @@ impl Recording {
         for run in &self.runs {
             let settings =
                 Settings { track_usage: run.track_usage && settings.track_usage, ..settings.clone() };
-            let imported = run.import(ledger, scope, settings).await.map_err(|source| {
-                RecordingError::Ledger { run: run.run_id.clone(), thread: run.thread_id.clone(), source }
-            })?;
+            let imported = run.import(ledger, scope, settings).await.map_err(|error| run.failed(error))?;
             match imported {
                 Some(finished) => {
                     threads.insert(&run.thread_id);
@@ -173,6 +197,50 @@ impl Summary {
 }
 
 impl RecordedRun {
+    fn failed(&self, source: Error) -> RecordingError {
+        let (run, thread) = (self.run_id.clone(), self.thread_id.clone());
+        match source {
+            Error::Conflict { what: FINGERPRINT, .. } => RecordingError::Changed { run, thread },
+            source => RecordingError::Ledger { run, thread, source },
+        }
+    }
+
+    /// The run as an earlier import left it, if there was one.
+    async fn stored(&self, ledger: &Ledger, scope: &Scope) -> Result<Option<Run>, Error> {
+        let run = match ledger.runs().get(scope, &self.thread_id, &self.run_id).await {
+            Ok(run) => run,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.require_own(ledger, scope).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        if !is_import(&run.metadata) {
+            return Err(Error::conflict("run", "one that an import began", "one of a runtime"));
+        }
+        if run.request_hash.as_deref() != Some(self.fingerprint.as_str()) {
+            let stored = run.request_hash.as_deref().unwrap_or("none");
+            return Err(Error::conflict(FINGERPRINT, &self.fingerprint, stored));
+        }
+        Ok(Some(run))
+    }
+
+    /// That the thread is not there, or is the scope's: asked before the first run is written.
+    async fn require_own(&self, ledger: &Ledger, scope: &Scope) -> Result<(), Error> {
+        let thread = &self.thread_id;
+        let of_scope = ledger.threads().head(scope, thread).await;
+        let missing = |answer: &Result<ThreadHead, Error>| {
+            answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        };
+        if missing(&of_scope) && !missing(&ledger.threads().head(&Scope::System, thread).await) {
+            return Err(Error::already_exists("thread", thread));
+        }
+        of_scope.map(drop).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })
+    }
+
     /// Plays the run into a journal; `None` where it is stored already.
     async fn import(
         &self,
@@ -180,16 +248,12 @@ impl RecordedRun {
         scope: &Scope,
         settings: Settings,
     ) -> Result<Option<FinishedRun>, Error> {
-        let journal = match ledger.runs().get(scope, &self.thread_id, &self.run_id).await {
-            Ok(run) if run.status.is_terminal() => return Ok(None),
-            Ok(run) if !is_import(&run.metadata) => {
-                return Err(Error::conflict("run", "one that an import began", "an active run of a runtime"));
+        let journal = match self.stored(ledger, scope).await? {
+            Some(run) if run.status.is_terminal() => return Ok(None),
+            Some(_) => {
+                RunJournal::replay(ledger, scope, &self.thread_id, &self.run_id, &[], settings).await?
             }
-            Ok(_) => RunJournal::replay(ledger, scope, &self.thread_id, &self.run_id, &[], settings).await?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                RunJournal::begin_with(ledger, scope, self.admission(), settings).await?
-            }
-            Err(error) => return Err(error),
+            None => RunJournal::begin_with(ledger, scope, self.admission(), settings).await?,
         };
         for line in &self.lines {
             line.play(&journal);
@@ -202,6 +266,7 @@ impl RecordedRun {
     fn admission(&self) -> NewRun {
         let admission = Admission {
             metadata: RawJson::from(serde_json::json!({ IMPORTED_FROM: FORMAT })),
+            request_hash: Some(self.fingerprint.clone()),
             created_at: self.started_at,
             ..Admission::default()
         };
@@ -230,6 +295,7 @@ impl RecordedRun {
 /// Marks the runs that an import admitted, so that it continues none that a runtime works on.
 const IMPORTED_FROM: &str = "imported_from";
 const FORMAT: &str = "callbacks";
+const FINGERPRINT: &str = "recording";
 
 fn is_import(metadata: &RawJson) -> bool {
     RawObject::parse(metadata).and_then(|notes| notes.string(IMPORTED_FROM)).as_deref() == Some(FORMAT)
@@ -262,6 +328,7 @@ impl Sorter {
                 thread_id: thread_id.clone(),
                 run_id: run_id.clone(),
                 track_usage: *track_usage,
+                fingerprint: line.fingerprint,
                 started_at: line.at,
                 ended_at: line.at,
                 lines: Vec::new(),
@@ -274,6 +341,7 @@ impl Sorter {
         }
         if let Some(run) = self.runs.get_mut(index) {
             run.ended_at = line.at;
+            run.fingerprint = text::fingerprint(&format!("{}{}", run.fingerprint, line.fingerprint));
             run.lines.push(line);
         }
         Ok(())

@@ -228,7 +228,7 @@ impl Mapper {
             latency_ms,
             raw,
             created_at: context.at,
-            ..UsageDraft::new(SourceId::of_call(context.run_id), tokens)
+            ..UsageDraft::new(SourceId::of_call(&self.run_id, context.run_id), tokens)
         });
     }
 
@@ -355,7 +355,8 @@ impl Mapper {
         });
         let caller = Some(call.caller.clone());
         let event = event(event_type::LLM_FAILED, Category::Trace, caller, content, context.at);
-        let usage = call.without_tokens(context.run_id, latency_ms, context.at);
+        let usage =
+            call.without_tokens(SourceId::of_call(&self.run_id, context.run_id), latency_ms, context.at);
         let usage = if self.track_usage { vec![usage] } else { Vec::new() };
         Recorded { usage, ..Recorded::event(event) }
     }
@@ -372,7 +373,7 @@ impl Mapper {
             {
                 call.ended = true;
                 usage.push(call.without_tokens(
-                    id,
+                    SourceId::of_call(&self.run_id, id),
                     call.started_at.map(|started| at.millis_since(started)),
                     at,
                 ));
@@ -383,14 +384,14 @@ impl Mapper {
 }
 
 impl ModelCall {
-    fn without_tokens(&self, id: &str, latency_ms: Option<u64>, at: Timestamp) -> UsageDraft {
+    fn without_tokens(&self, id: SourceId, latency_ms: Option<u64>, at: Timestamp) -> UsageDraft {
         UsageDraft {
             caller: self.caller.clone(),
             provider: self.provider.clone(),
             model: self.model.clone(),
             latency_ms,
             created_at: at,
-            ..UsageDraft::new(SourceId::of_call(id), TokenCounts::default())
+            ..UsageDraft::new(id, TokenCounts::default())
         }
     }
 }
@@ -427,7 +428,7 @@ fn model_of(message: &Message) -> Option<String> {
     Some(text::clean(&name).into_owned())
 }
 
-fn tool_requests(message: &Message) -> Vec<ToolRequest> {
+pub(super) fn tool_requests(message: &Message) -> Vec<ToolRequest> {
     let calls = message.fields.get("tool_calls").map(elements).unwrap_or_default();
     calls
         .iter()
@@ -461,9 +462,14 @@ pub(crate) fn tokens_of(usage: &RawJson) -> Option<TokenCounts> {
     })
 }
 
-/// A count: whole, not negative, and small enough for a 64-bit column; 0 for anything else.
+/// A count in any spelling of JSON (`12`, `12.0`, `1.2e1`), its fraction cut off; 0 for what is
+/// negative, no number, or too large for a 64-bit column.
 pub(crate) fn count_of(value: &RawJson) -> u64 {
     let number = value.as_str();
-    let whole = number.split_once('.').map_or(number, |(whole, _)| whole);
-    whole.parse::<u64>().map_or(0, |count| count.min(i64::MAX as u64))
+    let count = number.parse::<u64>().ok().or_else(|| {
+        let count = number.parse::<f64>().ok().filter(|count| count.is_finite() && *count >= 0.0)?;
+        // The largest that a 64-bit column takes is the smallest that is too large as a float.
+        (count < i64::MAX as f64).then_some(count as u64)
+    });
+    count.filter(|count| i64::try_from(*count).is_ok()).unwrap_or(0)
 }

@@ -19,7 +19,8 @@ use crate::message::{Message, RawObject, Role, elements, messages_in};
 #[derive(Debug, Default)]
 pub(super) struct ToolCalls {
     calls: Vec<Call>,
-    by_call_id: HashMap<String, usize>,
+    /// The calls of each id, in the order they were asked for: models repeat ids.
+    by_call_id: HashMap<String, Vec<usize>>,
     by_run: HashMap<String, usize>,
     failed: usize,
     open: usize,
@@ -46,6 +47,8 @@ enum State {
         at: Timestamp,
     },
     Done,
+    /// The run ended before it did.
+    Left,
 }
 
 /// How a call ended.
@@ -69,7 +72,7 @@ impl ToolCalls {
     ) -> usize {
         let index = self.calls.len();
         if let Some(id) = &call_id {
-            self.by_call_id.insert(id.clone(), index);
+            self.by_call_id.entry(id.clone()).or_default().push(index);
         }
         self.calls.push(Call {
             mark: mark.clone(),
@@ -85,29 +88,71 @@ impl ToolCalls {
     }
 
     fn find(&self, run_id: &str, call_id: Option<&str>) -> Option<usize> {
-        self.by_run.get(run_id).or_else(|| self.by_call_id.get(call_id?)).copied()
+        self.by_run.get(run_id).copied().or_else(|| self.asked(call_id?))
+    }
+
+    /// The call that something said of this id is about: the first that has not ended, else the last.
+    fn asked(&self, call_id: &str) -> Option<usize> {
+        let calls = self.by_call_id.get(call_id)?;
+        calls.iter().find(|index| !self.is_done(**index)).or(calls.last()).copied()
+    }
+
+    /// The call that a tool which starts under this id works on: one that none works on, one that
+    /// failed and is tried again, or the one that it is already; `None` where all have ended.
+    fn begin(&mut self, call_id: &str) -> Option<usize> {
+        let calls = self.by_call_id.get(call_id)?;
+        let first = |wanted: fn(&Call) -> bool| {
+            calls.iter().copied().find(|index| self.calls.get(*index).is_some_and(wanted))
+        };
+        let index = first(|call| matches!(call.state, State::Open) && call.started_at.is_none())
+            .or_else(|| first(|call| matches!(call.state, State::Failed { .. })))
+            .or_else(|| first(|call| matches!(call.state, State::Open)))?;
+        if let Some(call) = self.calls.get_mut(index)
+            && matches!(call.state, State::Failed { .. })
+        {
+            call.state = State::Open;
+            self.failed -= 1;
+        }
+        Some(index)
     }
 
     fn is_done(&self, index: usize) -> bool {
-        self.calls.get(index).is_none_or(|call| matches!(call.state, State::Done))
+        self.calls.get(index).is_none_or(|call| matches!(call.state, State::Done | State::Left))
     }
 
     /// The completion of a call; `None` where it is done already.
+    ///
+    /// What a call that the run left behind gave after all is a record of its item that is no
+    /// message any more: the model was told that it was interrupted.
     fn complete(&mut self, index: usize, end: End) -> Option<EventDraft> {
         let call = self.calls.get_mut(index)?;
-        let (error, ended_at) = match std::mem::replace(&mut call.state, State::Done) {
-            State::Done => return None,
-            State::Open => (end.error, end.at),
+        let leaves = matches!(end.origin, Origin::RunEnd);
+        let next = if leaves { State::Left } else { State::Done };
+        let mut category = Category::Message;
+        let (error, ended_at) = match std::mem::replace(&mut call.state, next) {
+            State::Done => {
+                call.state = State::Done;
+                return None;
+            }
+            State::Left if leaves => return None,
+            State::Left => {
+                category = Category::Lifecycle;
+                (end.error, end.at)
+            }
+            State::Open => {
+                self.open -= 1;
+                (end.error, end.at)
+            }
             State::Failed { error, at, .. } => {
+                self.open -= 1;
                 self.failed -= 1;
                 (Some(error), at)
             }
         };
-        self.open -= 1;
         let failed = error.is_some() && end.status == ItemStatus::Completed;
         let payload = ToolCall {
             name: call.name.clone(),
-            args: std::mem::take(&mut call.args),
+            args: if leaves { call.args.clone() } else { std::mem::take(&mut call.args) },
             content: end.content,
             error,
             duration_ms: call.started_at.map(|started| ended_at.millis_since(started)),
@@ -115,7 +160,7 @@ impl ToolCalls {
         };
         let status = if failed { ItemStatus::Failed } else { end.status };
         let mark = ItemMark { status, ..call.mark.clone() };
-        Some(item(mark, Category::Message, &call.caller, encode(&payload), Some(&end.origin), end.at))
+        Some(item(mark, category, &call.caller, encode(&payload), Some(&end.origin), end.at))
     }
 
     fn failed_below(&self, parent: &str) -> Vec<usize> {
@@ -160,9 +205,9 @@ impl Mapper {
         if self.tools.by_run.contains_key(context.run_id) {
             return Recorded::default();
         }
-        let known = start.tool_call_id.and_then(|id| self.tools.by_call_id.get(id)).copied();
+        let known = start.tool_call_id.and_then(|id| self.tools.begin(id));
         let mut recorded = Recorded::default();
-        let index = match known.filter(|index| !self.tools.is_done(*index)) {
+        let index = match known {
             Some(index) => index,
             None => {
                 let args = start.inputs.cloned().unwrap_or_default();
@@ -229,7 +274,7 @@ impl Mapper {
             }
         }
         if let Some(index) = own
-            && !self.tools.is_done(index)
+            && (messages.is_empty() || !self.tools.is_done(index))
         {
             let content = (!is_command(end.output)).then(|| end.output.clone());
             let end = End::silent(ItemStatus::Completed, content, Origin::ToolValue, context.at);
@@ -255,7 +300,7 @@ impl Mapper {
         // The tool's own call first: models give the same id to two calls now and then.
         let own =
             own.filter(|index| self.tools.calls.get(*index).is_some_and(|call| call.call_id == call_id));
-        let known = own.or_else(|| self.tools.by_call_id.get(call_id.as_deref()?).copied());
+        let known = own.or_else(|| self.tools.asked(call_id.as_deref()?));
         let index = match known {
             Some(index) => index,
             None => {
@@ -386,14 +431,33 @@ impl Mapper {
             return Vec::new();
         }
         let messages = state.map(messages_in).unwrap_or_default();
-        let mut events = Vec::new();
-        for message in messages.iter().filter(|message| message.role == Role::Tool) {
-            let index = message.tool_call_id().and_then(|id| self.tools.by_call_id.get(&id)).copied();
-            if let Some(index) = index {
-                events.extend(self.tools.complete(index, End::told(message, Origin::State, at)));
-            }
-        }
-        events
+        let open = self.tools.indexes(|call| matches!(call.state, State::Open | State::Failed { .. }));
+        let told: Vec<(usize, End)> = open
+            .into_iter()
+            .filter_map(|index| {
+                let message = self.told_of(index, &messages)?;
+                Some((index, End::told(message, Origin::State, at)))
+            })
+            .collect();
+        told.into_iter().filter_map(|(index, end)| self.tools.complete(index, end)).collect()
+    }
+
+    /// What a history says came of a call. An id that was used before has results of its own there:
+    /// those after the message that asked last are the open calls', in their order, and where that
+    /// message is not shown, each result is the call's in its place.
+    fn told_of<'m>(&self, index: usize, messages: &'m [Message]) -> Option<&'m Message> {
+        let id = self.tools.calls.get(index)?.call_id.as_deref()?;
+        let calls = self.tools.by_call_id.get(id)?;
+        let asks = |message: &Message| {
+            message.role == Role::Ai
+                && super::llm::tool_requests(message).iter().any(|it| it.id.as_deref() == Some(id))
+        };
+        let asked = messages.iter().rposition(asks);
+        let mut results = messages[asked.unwrap_or(0)..]
+            .iter()
+            .filter(|message| message.role == Role::Tool && message.tool_call_id().as_deref() == Some(id));
+        let before = |other: &&usize| **other < index && (asked.is_none() || !self.tools.is_done(**other));
+        results.nth(calls.iter().filter(before).count())
     }
 
     /// Every call that is still open when the run ends.

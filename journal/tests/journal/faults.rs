@@ -7,13 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    AppendSignal, Applied, Category, Commit, Deleted, Error, ErrorKind, Event, EventDraft, EventFilter,
-    EventStore, EventType, Finish, ItemId, JournalMark, Ledger, Limits, MemoryLedger, NewRun, NewThread,
-    ONCE_TERMINAL, Outcome, PutIfAbsent, RawJson, Receipt, Result, RunId, RunProgress, RunStatus,
-    RunVisibility, Scope, SeqPage, SeqRange, ThreadId, Timestamp,
+    AppendSignal, Applied, Caller, Category, Commit, Deleted, Error, ErrorKind, Event, EventDraft,
+    EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus,
+    JournalMark, Ledger, Limits, MemoryLedger, NewRun, NewThread, ONCE_TERMINAL, Outcome, PutIfAbsent,
+    RawJson, Receipt, Result, RunId, RunProgress, RunStatus, RunVisibility, Scope, SeqPage, SeqRange,
+    ThreadId, Timestamp, TokenCounts,
 };
 use runledger_journal::adapters::langchain_recording::{Recording, RecordingError};
-use runledger_journal::callbacks::{ChainStart, Context, RuntimeCallbacks};
+use runledger_journal::callbacks::{ChainStart, Context, ExternalUsage, ItemRecord, RuntimeCallbacks};
 use runledger_journal::{QUARANTINED, RunJournal, Settings, user_message};
 
 /// What happens to an append of a journal.
@@ -23,6 +24,8 @@ enum Fault {
     Away,
     /// It is written, and the answer is lost.
     AnswerLost,
+    /// The database says something that nobody thought of.
+    Odd,
     /// It is written after a while.
     Slow(Duration),
     /// It goes well.
@@ -71,6 +74,7 @@ impl EventStore for Faulty {
         let fault = self.faults.lock().unwrap().pop_front().unwrap_or(self.afterwards);
         match fault {
             Fault::Away => Err(away(Applied::No)),
+            Fault::Odd => Err(Error::Backend { operation: "to append", source: "quota exceeded".into() }),
             Fault::AnswerLost => {
                 self.inner.append(scope, commit).await?;
                 Err(away(Applied::Unknown))
@@ -369,10 +373,21 @@ async fn a_run_taken_away_stops_the_journal_and_is_told() {
     change(&journal, "c");
     assert_eq!(journal.barrier().await.unwrap_err().kind(), ErrorKind::LeaseLost);
     change(&journal, "d");
+    journal.record_external_usage(ExternalUsage {
+        source_id: "s",
+        caller: Caller::new("subagent:x").unwrap(),
+        model: None,
+        tokens: TokenCounts::of(1_000, 1_000),
+        child_thread_id: None,
+        at: Timestamp::now(),
+    });
     assert_eq!(journal.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::LeaseLost);
     let report = journal.close().await.unwrap();
-    assert_eq!((report.written, report.fenced, report.lost), (1, 4, 0));
+    assert_eq!((report.written, report.fenced, report.lost, report.usage_lost), (1, 4, 0, 0));
     assert_eq!(log(&faulty).await, ["item.completed", "a", "run.interrupted"]);
+    // The run is somebody else's; what was spent was spent.
+    let stored = ledger.runs().get(&Scope::System, &thread(), &run()).await.unwrap();
+    assert_eq!(stored.totals.subagent_tokens, 2_000);
 }
 
 #[tokio::test]
@@ -408,4 +423,62 @@ async fn an_import_that_broke_off_anywhere_is_continued() {
         assert_eq!(events(&mended, &thread).await, expected);
         assert_eq!(again.total_tokens, all.total_tokens);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_odd_refusal_that_passes_costs_no_event() {
+    let faulty = Faulty::new([Fault::Fine, Fault::Odd]);
+    let journal = begin(&faulty, Settings::default()).await;
+    change(&journal, "a");
+    journal.barrier().await.unwrap();
+    change(&journal, "b");
+    journal.barrier().await.unwrap();
+    let report = journal.close().await.unwrap();
+    assert_eq!(log(&faulty).await, ["item.completed", "a", "b"]);
+    assert_eq!((report.retried, report.quarantined, report.lost), (1, Vec::new(), 0));
+}
+
+fn of_item(content: &RawJson) -> ItemRecord<'_> {
+    ItemRecord {
+        mark: ItemMark::new(ItemId::new("i").unwrap(), ItemKind::ToolCall, ItemStatus::InProgress),
+        category: Category::Message,
+        caller: None,
+        content,
+        at: Timestamp::now(),
+    }
+}
+
+#[tokio::test]
+async fn an_item_whose_result_is_refused_is_not_left_open() {
+    let limits = Limits { content_bytes: 600, ..Limits::default() };
+    let ledger = MemoryLedger::with_limits(limits).ledger();
+    let new = NewRun { create_missing: Some(NewThread::new(thread())), ..NewRun::new(thread(), run()) };
+    let journal = RunJournal::begin(&ledger, &Scope::System, new).await.unwrap();
+    let (nothing, much) = (RawJson::null(), RawJson::string(&"x".repeat(1_000)));
+    journal.on_item_started(of_item(&nothing));
+    journal.on_item_completed(of_item(&much));
+    let report = journal.finish(Outcome::success()).await.unwrap().report;
+    assert_eq!((report.quarantined.len(), report.lost), (1, 0));
+    let open = ItemFilter { run_id: None, status: Some(ItemStatus::InProgress) };
+    let open = ledger.items().list(&Scope::System, &thread(), &open, &SeqRange::default()).await.unwrap();
+    assert_eq!(open.items, []);
+}
+
+#[tokio::test]
+async fn a_recording_that_grew_is_told_from_the_one_that_was_imported() {
+    let text = include_str!("fixtures/agent.jsonl");
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let (half, whole) = (lines[..lines.len() - 2].concat(), text);
+    let ledger = MemoryLedger::new().ledger();
+    let import = async |text: &str| {
+        let recording = Recording::parse(text.as_bytes()).unwrap();
+        let checked = recording.check(&ledger, &Scope::System).await;
+        let imported = recording.import(&ledger, &Scope::System, &Settings::default(), |_| ()).await;
+        assert_eq!(checked.is_ok(), imported.is_ok());
+        imported
+    };
+    assert_eq!(import(&half).await.unwrap().skipped, 0);
+    assert_eq!(import(&half).await.unwrap().runs, 0);
+    assert!(matches!(import(whole).await, Err(RecordingError::Changed { .. })));
+    assert!(matches!(Recording::parse(&b""[..]), Err(RecordingError::Line { line: 1, .. })));
 }

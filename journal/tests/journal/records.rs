@@ -290,3 +290,143 @@ async fn odd_payloads_are_no_reason_to_panic_or_to_stop() {
     let (finished, _) = bench.end().await;
     assert_eq!((finished.report.lost, finished.report.quarantined), (0, Vec::new()));
 }
+
+impl Bench {
+    fn tool_start(&self, run: &str, call: &str) {
+        let context = Context::new(run).below("node");
+        self.journal.on_tool_start(ToolStart { context, name: "x", inputs: None, tool_call_id: Some(call) });
+    }
+
+    fn contents(events: &[Event], id: &str) -> Vec<ToolCall> {
+        let of = |event: &&Event| event.item.as_ref().is_some_and(|item| item.item_id.as_str() == id);
+        events.iter().filter(of).map(|event| event.content.decode_lossy().unwrap()).collect()
+    }
+}
+
+const ASKS: &str =
+    r#"{"type":"ai","content":"","id":"a","tool_calls":[{"name":"x","args":{"n":1},"id":"c"}]}"#;
+
+#[tokio::test]
+async fn a_tool_that_is_tried_again_and_succeeds_has_succeeded() {
+    let bench = Bench::new().await;
+    bench.answer("l1", ASKS);
+    bench.tool_start("t1", "c");
+    bench.journal.on_tool_error(ToolError {
+        context: Context::new("t1").below("node"),
+        error: Failure { error_type: "TimeoutError", message: "first try" },
+        tool_call_id: Some("c"),
+    });
+    bench.tool_start("t2", "c");
+    bench.tool_end("t2", r#"{"type":"tool","status":"success","content":"ok","tool_call_id":"c"}"#);
+    bench.journal.on_chain_end(ChainEnd { context: Context::new("node").below("root"), outputs: None });
+    let (_, events) = bench.end().await;
+    assert_eq!(items(&events)[1..], ["lifecycle c tool_call in_progress", "message c tool_call completed"]);
+    let told = Bench::contents(&events, "c").pop().unwrap();
+    assert_eq!((told.content, told.error), (Some(RawJson::string("ok")), None));
+}
+
+#[tokio::test]
+async fn calls_of_one_message_with_one_id_have_results_of_their_own() {
+    let bench = Bench::new().await;
+    let twice = r#"{"type":"ai","content":"","id":"a","tool_calls":[
+        {"name":"x","args":{"n":1},"id":"c"},{"name":"x","args":{"n":2},"id":"c"}]}"#;
+    bench.answer("l1", twice);
+    bench.tool_start("t1", "c");
+    bench.tool_start("t2", "c");
+    bench.tool_end("t2", r#"{"type":"tool","content":"two","tool_call_id":"c"}"#);
+    bench.tool_end("t1", r#"{"type":"tool","content":"one","tool_call_id":"c"}"#);
+    let (_, events) = bench.end().await;
+    for (id, args, content) in [("c", r#"{"n":1}"#, "one"), ("l1-call", r#"{"n":2}"#, "two")] {
+        let told = Bench::contents(&events, id).pop().unwrap();
+        assert_eq!((told.args.as_str(), told.content), (args, Some(RawJson::string(content))), "{id}");
+    }
+    assert_eq!(items(&events).len(), 5);
+}
+
+#[tokio::test]
+async fn what_a_tool_gives_after_the_end_is_kept_and_is_no_message() {
+    let bench = Bench::new().await;
+    bench.answer("l1", ASKS);
+    bench.tool_start("t1", "c");
+    bench.journal.finish(Outcome::interrupted("cancelled")).await.unwrap();
+    bench.tool_end("t1", r#"{"type":"tool","content":"wrote 5 files","tool_call_id":"c"}"#);
+    bench.tool_end("t1", r#"{"type":"tool","content":"wrote 5 files","tool_call_id":"c"}"#);
+    let (finished, events) = bench.end().await;
+    assert_eq!(items(&events)[2..], ["message c tool_call interrupted", "lifecycle c tool_call completed"]);
+    let told = Bench::contents(&events, "c").pop().unwrap();
+    assert_eq!(told.content, Some(RawJson::string("wrote 5 files")));
+    assert_eq!((finished.run.message_count, told.args.as_str()), (2, r#"{"n":1}"#));
+    let item = bench.ledger.items();
+    let item = item.get(&Scope::System, &thread(), &finished.run.run_id, &ItemId::new("c").unwrap()).await;
+    assert_eq!(item.unwrap().status, ItemStatus::Interrupted);
+}
+
+#[tokio::test]
+async fn a_call_that_repeats_an_id_does_not_take_the_old_result() {
+    let bench = Bench::new().await;
+    bench.answer("l1", ASKS);
+    bench.tool_start("t1", "c");
+    bench.tool_end("t1", r#"{"type":"tool","content":"old","tool_call_id":"c"}"#);
+    bench.answer("l2", &ASKS.replace("\"a\"", "\"a2\""));
+    let old = r#"{"type":"tool","content":"old","tool_call_id":"c"}"#;
+    let shown = |messages: &str| json(&format!("[[{messages}]]"));
+    let not_yet = shown(old);
+    let context = Context::new("l3");
+    bench.journal.on_chat_model_start(ChatModelStart { context, messages: &not_yet });
+    let told = shown(&format!(
+        r#"{ASKS},{old},{},{{"type":"tool","status":"error","content":"no such tool","tool_call_id":"c"}}"#,
+        ASKS.replace("\"a\"", "\"a2\"")
+    ));
+    bench.journal.on_chat_model_start(ChatModelStart { context: Context::new("l4"), messages: &told });
+    let (_, events) = bench.end().await;
+    assert_eq!(items(&events)[5..], ["message l2-call tool_call failed"]);
+    let told = Bench::contents(&events, "l2-call").pop().unwrap();
+    assert_eq!(told.content, Some(RawJson::string("no such tool")));
+}
+
+#[tokio::test]
+async fn counts_are_read_in_any_spelling() {
+    for (spelled, input) in
+        [("1500", 1_500), ("1.5e3", 1_500), ("12.0", 12), ("-5", 0), ("1e40", 0), ("\"7\"", 0)]
+    {
+        let bench = Bench::new().await;
+        let usage = format!(r#"{{"input_tokens":{spelled},"output_tokens":1}}"#);
+        bench.answer("l", &format!(r#"{{"type":"ai","content":"x","usage_metadata":{usage}}}"#));
+        let (finished, _) = bench.end().await;
+        assert_eq!(finished.run.totals.input_tokens, input, "{spelled}");
+    }
+}
+
+#[tokio::test]
+async fn runs_that_number_their_calls_alike_are_counted_apart() {
+    let ledger = MemoryLedger::new().ledger();
+    for run in ["r1", "r2"] {
+        let new = NewRun {
+            create_missing: Some(NewThread::new(thread())),
+            ..NewRun::new(thread(), RunId::new(run).unwrap())
+        };
+        let journal = RunJournal::begin(&ledger, &Scope::System, new).await.unwrap();
+        let bench = Bench { ledger: ledger.clone(), journal };
+        let usage = r#"{"input_tokens":100,"output_tokens":1}"#;
+        bench.answer("call-1", &format!(r#"{{"type":"ai","content":"x","usage_metadata":{usage}}}"#));
+        assert_eq!(bench.end().await.0.run.totals.total_tokens, 101, "{run}");
+    }
+}
+
+#[tokio::test]
+async fn usage_that_names_a_thread_that_is_not_there_counts_without_it() {
+    let bench = Bench::new().await;
+    bench.journal.record_external_usage(ExternalUsage {
+        source_id: "s",
+        caller: Caller::new("subagent:x").unwrap(),
+        model: None,
+        tokens: TokenCounts::of(10, 1),
+        child_thread_id: Some(ThreadId::new("nowhere").unwrap()),
+        at: Timestamp::now(),
+    });
+    bench.journal.barrier().await.unwrap();
+    let (finished, _) = bench.end().await;
+    assert_eq!(finished.run.totals.subagent_tokens, 11);
+    let told: Vec<&str> = finished.report.quarantined.iter().map(|it| it.event_type.as_str()).collect();
+    assert_eq!(told, ["child_thread_id"]);
+}

@@ -5,6 +5,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{ConnectOptions as _, Connection as _, Executor};
 
 use super::statement::Connection;
+use crate::patience::Patience;
 
 /// How many bytes a lane writes between checkpoints of SQLite's log.
 const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
@@ -12,7 +13,7 @@ const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
 /// Opens a lane's connections.
 #[derive(Clone, Debug)]
 pub(crate) enum Opener {
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Box<PgConnectOptions>, Patience),
     File(Box<SqliteConnectOptions>),
     /// The only connection there is; borrowed for each group.
     Memory(SqlitePool),
@@ -21,7 +22,10 @@ pub(crate) enum Opener {
 impl Opener {
     pub(super) async fn open(&self) -> Result<Connection, sqlx::Error> {
         match self {
-            Self::Postgres(options) => Ok(Connection::Postgres(Box::new(options.connect().await?))),
+            Self::Postgres(options, patience) => {
+                let connection = patience.wait_for(options.connect()).await?;
+                Ok(Connection::Postgres(Box::new(connection), *patience))
+            }
             Self::File(options) => {
                 // A checkpoint inside a commit is the slowest commit of all; see `Checkpoints`.
                 let options = options.as_ref().clone().pragma("wal_autocheckpoint", "0");

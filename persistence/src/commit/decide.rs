@@ -10,9 +10,9 @@ use std::sync::Arc;
 use runledger_core::commit::ContentSize;
 use runledger_core::view::items::ItemChange;
 use runledger_core::{
-    Admission, Error, Event, EventDraft, Expected, HeadState, JournalMark, NewThread, Outcome, OwnerId,
-    Prepared, Receipt, RunId, RunProgress, RunStatus, RunTotals, Scope, SourceId, Thread, ThreadHead,
-    ThreadId, ThreadStatus, Timestamp, Transition, UsageRecord,
+    Admission, CHILD_THREAD, Error, Event, EventDraft, Expected, HeadState, JournalMark, NewThread, Outcome,
+    OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, RunTotals, Scope, SourceId, Thread,
+    ThreadHead, ThreadId, ThreadStatus, Timestamp, Transition, UsageRecord,
 };
 
 /// What is known of a run.
@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) assumed: bool,
     pub(super) heads: HashMap<ThreadId, ThreadHead>,
     pub(super) runs: HashMap<Of<RunId>, RunFacts>,
+    /// The owners of the child threads that are there, or were.
+    pub(super) children: HashMap<ThreadId, Option<OwnerId>>,
     /// The calls that are stored.
     pub(super) usage: HashMap<Of<SourceId>, UsageRecord>,
     /// The seq of each once key that is taken.
@@ -157,11 +159,11 @@ pub(super) fn decide(
         Err(Refusal::Error(error)) => Decision::Refused(error),
         Err(Refusal::Later) => Decision::Later,
         Ok(Judgement::Before(receipt)) => Decision::Stored(receipt),
-        Ok(Judgement::Store { head, thread, seqs }) => {
+        Ok(Judgement::Store { head, thread, seqs, left }) => {
             if let Some(thread) = thread {
                 writes.threads.push(*thread);
             }
-            Decision::Stored(store(facts, writes, head, commit, seqs))
+            Decision::Stored(store(facts, writes, head, &left, seqs))
         }
     }
 }
@@ -180,11 +182,11 @@ impl From<Error> for Refusal {
 enum Judgement {
     /// All of it is stored already.
     Before(Receipt),
-    /// To be stored, but for the first events, which have these seqs.
-    Store { head: ThreadHead, thread: Option<Box<Thread>>, seqs: Vec<u64> },
+    /// To be stored is what is left, for the first events have these seqs already.
+    Store { head: ThreadHead, thread: Option<Box<Thread>>, seqs: Vec<u64>, left: Arc<Prepared> },
 }
 
-fn judge(facts: &Facts, scope: &Scope, commit: &Prepared) -> Result<Judgement, Refusal> {
+fn judge(facts: &Facts, scope: &Scope, commit: &Arc<Prepared>) -> Result<Judgement, Refusal> {
     match &commit.transition {
         None | Some(Transition::Admit(_) | Transition::Start { .. } | Transition::Finish { .. }) => {}
         Some(_) => return Err(Error::Unsupported { operation: "this transition" }.into()),
@@ -192,11 +194,6 @@ fn judge(facts: &Facts, scope: &Scope, commit: &Prepared) -> Result<Judgement, R
     let (head, thread) = find_head(facts, scope, commit)?;
     if head.state == HeadState::Archived {
         return Err(Error::conflict("thread state", "open", &head.state).into());
-    }
-    if let Expected::NextSeq(expected) = commit.expected
-        && expected != head.next_seq
-    {
-        return Err(Error::conflict("next_seq", expected, head.next_seq).into());
     }
     let mut seqs = Vec::new();
     if let (Some(mark), Some(run)) = (commit.mark, &commit.run_id) {
@@ -206,9 +203,17 @@ fn judge(facts: &Facts, scope: &Scope, commit: &Prepared) -> Result<Judgement, R
         require_mark(&head, run, mark)?;
         seqs = stored_prefix(facts, &head, commit, run, mark)?;
     }
-    require_run(facts, &head, commit)?;
-    require_new_once_keys(facts, commit, seqs.len())?;
-    Ok(Judgement::Store { head, thread, seqs })
+    let next_seq = seqs.first().copied().unwrap_or(head.next_seq);
+    if let Expected::NextSeq(expected) = commit.expected
+        && expected != next_seq
+    {
+        return Err(Error::conflict("next_seq", expected, next_seq).into());
+    }
+    let left = left_of(facts, commit, seqs.len());
+    require_run(facts, &head, &left)?;
+    require_children(facts, scope, &left)?;
+    require_new_once_keys(facts, &left)?;
+    Ok(Judgement::Store { head, thread, seqs, left })
 }
 
 fn find_head(
@@ -337,9 +342,31 @@ fn require_run(facts: &Facts, head: &ThreadHead, commit: &Prepared) -> Result<()
     commit.transition.as_ref().map_or(Ok(()), |transition| transition.require_from(&run.status))
 }
 
-fn require_new_once_keys(facts: &Facts, commit: &Prepared, stored: usize) -> Result<(), Error> {
+fn require_children(facts: &Facts, scope: &Scope, commit: &Prepared) -> Result<(), Error> {
+    for child in commit.child_threads() {
+        // A deleted child keeps its owner: what it took is told after it is gone, too.
+        let known = facts.children.get(child).is_some_and(|owner| scope.sees(owner.as_ref()));
+        if !known {
+            return Err(Error::not_found(CHILD_THREAD, child));
+        }
+    }
+    Ok(())
+}
+
+/// What of the commit is not stored yet.
+fn left_of(facts: &Facts, commit: &Arc<Prepared>, stored: usize) -> Arc<Prepared> {
+    let run = commit.run_id.as_ref().and_then(|run| facts.runs.get(&(commit.thread_id.clone(), run.clone())));
+    let started = run.is_some_and(|run| run.status == RunStatus::Running);
+    let starts = matches!(commit.transition, Some(Transition::Start { .. }));
+    if stored == 0 && !(starts && started && commit.events.is_empty()) {
+        return Arc::clone(commit);
+    }
+    Arc::new(Prepared::clone(commit).without_stored(stored, started))
+}
+
+fn require_new_once_keys(facts: &Facts, commit: &Prepared) -> Result<(), Error> {
     let Some(run) = &commit.run_id else { return Ok(()) };
-    for key in commit.events.iter().skip(stored).filter_map(|event| event.once_key.as_ref()) {
+    for key in commit.events.iter().filter_map(|event| event.once_key.as_ref()) {
         if let Some(seq) = facts.once.get(&(commit.thread_id.clone(), run.clone(), key.clone())) {
             return Err(Error::conflict("once_key", "unused", format!("used by seq {seq}")));
         }
@@ -356,25 +383,20 @@ fn store(
     mut seqs: Vec<u64>,
 ) -> Receipt {
     let already_stored = seqs.len();
-    let commit = if already_stored == 0 {
-        Arc::clone(commit)
-    } else {
-        Arc::new(Prepared::clone(commit).without_stored(already_stored))
-    };
     let base = before.next_seq;
     let count = commit.events.len() as u64;
     seqs.extend(base..base + count);
     let mut head = before.clone();
-    step(facts, writes, &mut head, &commit);
+    step(facts, writes, &mut head, commit);
     if commit.mark.is_some() {
         head.journal_ordinal += count;
     }
     head.next_seq += count;
     head.message_count += commit.message_count;
-    note_usage(facts, writes, &head, &commit);
-    note_items(writes, &commit, base);
-    note_run(writes, &commit, base);
-    note_events(facts, writes, &commit, base);
+    note_usage(facts, writes, &head, commit);
+    note_items(writes, commit, base);
+    note_run(writes, commit, base);
+    note_events(facts, writes, commit, base);
     let receipt = Receipt { seqs, already_stored, next_seq: head.next_seq, epoch: head.epoch };
     let change = writes
         .heads

@@ -199,7 +199,7 @@ impl Lane {
             Ok(true) => self.stored(stored, facts.heads),
             Ok(false) => left.extend(self.changed(stored)),
             Err(Failed::Driver { error, stage }) => match Trouble::of(&error) {
-                Trouble::Lost if stage == Stage::Committing => {
+                trouble if trouble.hides_the_outcome() && stage == Stage::Committing => {
                     self.forget();
                     left.extend(lost(stored, &error));
                 }
@@ -207,7 +207,9 @@ impl Lane {
                     self.forget();
                     left.extend(stored.into_iter().map(|(job, _)| job));
                 }
-                Trouble::Broken | Trouble::Again | Trouble::Other => left.extend(self.changed(stored)),
+                Trouble::Broken | Trouble::Again | Trouble::Unable | Trouble::Other => {
+                    left.extend(self.changed(stored));
+                }
             },
             Err(Failed::Stored(_)) => left.extend(self.changed(stored)),
         }
@@ -229,7 +231,9 @@ impl Lane {
                 match connection.rows(sql).await {
                     Ok(_) => Ok(true),
                     Err(error) => {
-                        self.roll_back().await;
+                        if !Trouble::of(&error).ends_the_connection() {
+                            self.roll_back().await;
+                        }
                         Err(Failed::committing(error))
                     }
                 }
@@ -288,7 +292,8 @@ impl Lane {
                     each if !alone => groups.extend(each),
                     each => {
                         if let Some(job) = each.flatten().next() {
-                            job.answer(Err(error.error()));
+                            let applied = job.applied();
+                            job.answer(Err(error.error(applied)));
                         }
                     }
                 }
@@ -306,15 +311,25 @@ impl Lane {
                 Ok((decisions, heads)) => return (self.answer(jobs, decisions, heads), None),
                 Err(failed) => failed,
             };
-            self.roll_back().await;
             let (error, stage) = match failed {
-                Failed::Stored(error) => return (Vec::new(), Some((jobs, Final::Stored(error)))),
+                Failed::Stored(error) => {
+                    self.roll_back().await;
+                    return (Vec::new(), Some((jobs, Final::Stored(error))));
+                }
                 Failed::Driver { error, stage } => (error, stage),
             };
             let trouble = Trouble::of(&error);
+            if !trouble.ends_the_connection() {
+                self.roll_back().await;
+            }
             match trouble {
-                Trouble::Broken | Trouble::Other => return (Vec::new(), Some((jobs, Final::Driver(error)))),
-                Trouble::Lost if stage == Stage::Committing => {
+                // A thread that is not there cannot be locked: somebody else made it meanwhile.
+                Trouble::Broken
+                    if tried < TRIES && jobs.iter().any(|job| job.commit.create_missing.is_some()) => {}
+                Trouble::Broken | Trouble::Unable | Trouble::Other => {
+                    return (Vec::new(), Some((jobs, Final::Driver(error))));
+                }
+                trouble if trouble.hides_the_outcome() && stage == Stage::Committing => {
                     self.forget();
                     jobs = lost(jobs.into_iter().map(|job| (job, ())).collect(), &error);
                 }
@@ -326,7 +341,8 @@ impl Lane {
             }
             if tried >= TRIES || began.elapsed() > PATIENCE {
                 for job in jobs {
-                    job.answer(Err(error_map::map_shared(OPERATION, &error, Applied::No)));
+                    let applied = job.applied();
+                    job.answer(Err(error_map::map_shared(OPERATION, &error, applied)));
                 }
                 return (Vec::new(), None);
             }
@@ -407,9 +423,9 @@ enum Final {
 }
 
 impl Final {
-    fn error(self) -> Error {
+    fn error(self, applied: Applied) -> Error {
         match self {
-            Self::Driver(error) => error_map::map_shared(OPERATION, &error, Applied::No),
+            Self::Driver(error) => error_map::map_shared(OPERATION, &error, applied),
             Self::Stored(error) => error,
         }
     }
@@ -418,8 +434,9 @@ impl Final {
 /// Commits whose fate is unknown: those with a mark can be sent again, the others are told.
 fn lost<T>(jobs: Vec<(Job, T)>, error: &Arc<sqlx::Error>) -> Vec<Job> {
     let mut again = Vec::new();
-    for (job, _) in jobs {
+    for (mut job, _) in jobs {
         if job.commit.mark.is_some() {
+            job.unsure = true;
             again.push(job);
         } else {
             job.answer(Err(error_map::map_shared(OPERATION, error, Applied::Unknown)));
@@ -430,11 +447,12 @@ fn lost<T>(jobs: Vec<(Job, T)>, error: &Arc<sqlx::Error>) -> Vec<Job> {
 
 /// Takes what waits, in the order of the threads; within a thread in the order it came.
 fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-    let (mut rows, mut bytes) = (first.commit.events.len(), first.bytes);
+    let rows_of = |job: &Job| (job.commit.events.len() + job.commit.usage.len()).max(1);
+    let (mut rows, mut bytes) = (rows_of(&first), first.bytes);
     let mut group = vec![first];
     while rows < GROUP_ROWS && bytes < GROUP_BYTES {
         let Ok(next) = queue.try_recv() else { break };
-        rows += next.commit.events.len().max(1);
+        rows += rows_of(&next);
         bytes = bytes.saturating_add(next.bytes);
         group.push(next);
     }
@@ -454,7 +472,7 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         let room = Arc::new(Semaphore::new(1)).try_acquire_many_owned(1).unwrap();
         let commit = Arc::new(commit.prepare(&Limits::default()).unwrap());
-        (Job { scope: Scope::System, commit, bytes: 0, reply, room }, answer)
+        (Job { scope: Scope::System, commit, bytes: 0, unsure: false, reply, room }, answer)
     }
 
     fn commit(thread: &str) -> Commit {

@@ -3,7 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use runledger_core::{AppendSignal, Applied, Error, Prepared, Receipt, Result, Scope, ThreadId};
+use runledger_core::{
+    AppendSignal, Applied, Error, Prepared, Receipt, Result, Scope, ThreadId, Transition, UsageDraft,
+};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -22,12 +24,19 @@ pub(super) struct Job {
     pub(super) scope: Scope,
     pub(super) commit: Arc<Prepared>,
     pub(super) bytes: u64,
+    /// Whether an earlier try of it may have been stored.
+    pub(super) unsure: bool,
     pub(super) reply: oneshot::Sender<Result<Receipt>>,
     /// Its place in the queue's room, until it is answered.
     pub(super) room: OwnedSemaphorePermit,
 }
 
 impl Job {
+    /// Whether it may be stored, where trying ends.
+    pub(super) fn applied(&self) -> Applied {
+        if self.unsure { Applied::Unknown } else { Applied::No }
+    }
+
     /// Answers the caller, if it still listens.
     pub(super) fn answer(self, answer: Result<Receipt>) {
         drop(self.room);
@@ -74,7 +83,7 @@ impl Lanes {
         let queue =
             entrance.queue.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        let job = Job { scope: scope.clone(), commit: Arc::new(commit), bytes, reply, room };
+        let job = Job { scope: scope.clone(), commit: Arc::new(commit), bytes, unsure: false, reply, room };
         queue.send(job).await.map_err(|_| closed())?;
         drop(queue);
         answer.await.map_err(|_| Error::Unavailable {
@@ -117,5 +126,17 @@ fn bytes_of(commit: &Prepared) -> u64 {
             ROW + event.content.as_str().len() + event.metadata.as_ref().map_or(0, |json| json.as_str().len())
         })
         .sum();
-    (events + ROW * (1 + commit.usage.len() + commit.item_changes.len())) as u64
+    let raw = |call: &UsageDraft| call.raw.as_ref().map_or(0, |json| json.as_str().len());
+    let usage: usize = commit.usage.iter().map(|call| ROW + raw(call)).sum();
+    let rare = match &commit.transition {
+        Some(Transition::Admit(admission)) => {
+            admission.metadata.as_str().len() + admission.kwargs.as_str().len()
+        }
+        _ => 0,
+    };
+    let thread = commit.create_missing.as_ref().map_or(0, |new| {
+        let prompt = new.system_prompt.as_ref().map_or(0, String::len);
+        new.config.as_str().len() + new.metadata.as_str().len() + prompt
+    });
+    (events + usage + rare + thread + ROW * (1 + commit.item_changes.len())) as u64
 }

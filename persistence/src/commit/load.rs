@@ -40,6 +40,7 @@ pub(super) async fn load(connection: &mut Connection, commits: &[&Prepared]) -> 
     let mut facts = Facts::default();
     heads(connection, &mut facts, commits).await?;
     runs(connection, &mut facts, commits).await?;
+    children(connection, &mut facts, commits).await?;
     usage(connection, &mut facts, commits).await?;
     once(connection, &mut facts, commits).await?;
     idempotency(connection, &mut facts, commits).await?;
@@ -114,6 +115,27 @@ async fn runs(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepar
     for row in connection.rows(select).await? {
         let run = RunFacts { status: RunStatus::from_stored(text(&row, 2)?), epoch: count(&row, 3)? };
         facts.runs.insert((ThreadId::new(text(&row, 0)?)?, RunId::new(text(&row, 1)?)?), run);
+    }
+    Ok(())
+}
+
+/// Not locked: an owner that changes now changed before or after, and the head of a child is
+/// somebody else's to lock.
+async fn children(
+    connection: &mut Connection,
+    facts: &mut Facts,
+    commits: &[&Prepared],
+) -> Result<(), Failure> {
+    let threads: BTreeSet<&ThreadId> = commits.iter().flat_map(|commit| commit.child_threads()).collect();
+    let threads: Vec<[String; 1]> = threads.into_iter().map(|thread| [thread.to_string()]).collect();
+    for threads in threads.chunks(10_000) {
+        let mut select =
+            Statement::new(connection.dialect(), "SELECT thread_id, owner_id FROM thread_heads WHERE ");
+        select.is_one_of(["thread_id"], threads);
+        for row in connection.rows(select).await? {
+            let owner = row.text(1).map(OwnerId::new).transpose()?;
+            facts.children.insert(ThreadId::new(text(&row, 0)?)?, owner);
+        }
     }
     Ok(())
 }
@@ -217,6 +239,8 @@ async fn stored(connection: &mut Connection, facts: &mut Facts, commit: &Prepare
     // The range of the run's seqs, because events have no index by run.
     select.bind(commit.thread_id.as_str()).push(" AND run_id = ").bind(run.as_str());
     select.push(" AND seq >= (SELECT first_seq FROM runs WHERE thread_id = ").bind(commit.thread_id.as_str());
+    select.push(" AND run_id = ").bind(run.as_str());
+    select.push(") AND seq <= (SELECT last_seq FROM runs WHERE thread_id = ").bind(commit.thread_id.as_str());
     select.push(" AND run_id = ").bind(run.as_str());
     select.push(") AND journal_ordinal >= ").bind(signed(mark.ordinal));
     select.push(" AND journal_ordinal < ").bind(signed(end)).push(" ORDER BY seq");

@@ -15,6 +15,7 @@ use sqlx::{
 };
 
 use crate::dialect::Dialect;
+use crate::patience::Patience;
 
 /// SQLite keeps the text of a statement with up to this many values prepared.
 const COMMON_VALUES: usize = 6_000;
@@ -190,7 +191,7 @@ impl Row {
 /// The connection of a lane.
 #[derive(Debug)]
 pub(super) enum Connection {
-    Postgres(Box<PgConnection>),
+    Postgres(Box<PgConnection>, Patience),
     File(Box<SqliteConnection>),
     /// Borrowed for one commit.
     Memory(PoolConnection<Sqlite>),
@@ -199,7 +200,7 @@ pub(super) enum Connection {
 impl Connection {
     pub(super) fn dialect(&self) -> Dialect {
         match self {
-            Self::Postgres(_) => Dialect::Postgres,
+            Self::Postgres(..) => Dialect::Postgres,
             Self::File(_) | Self::Memory(_) => Dialect::Sqlite,
         }
     }
@@ -221,10 +222,11 @@ impl Connection {
         of_sqlite: fn(SqliteRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, sqlx::Error> {
         let sqlite = match self {
-            Self::Postgres(connection) => {
+            Self::Postgres(connection, patience) => {
                 let arguments = postgres_arguments(statement.values).map_err(sqlx::Error::Encode)?;
                 let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.sql), arguments);
-                return connection.fetch_all(query).await?.into_iter().map(of_postgres).collect();
+                let rows = patience.wait_for(connection.fetch_all(query)).await?;
+                return rows.into_iter().map(of_postgres).collect();
             }
             Self::File(connection) => &mut **connection,
             Self::Memory(connection) => &mut **connection,
@@ -235,7 +237,9 @@ impl Connection {
     /// Runs text without values.
     pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         match self {
-            Self::Postgres(connection) => connection.execute(sqlx::raw_sql(sql)).await.map(drop),
+            Self::Postgres(connection, patience) => {
+                patience.wait_for(connection.execute(sqlx::raw_sql(sql))).await.map(drop)
+            }
             Self::File(connection) => connection.execute(sqlx::raw_sql(sql)).await.map(drop),
             Self::Memory(connection) => connection.execute(sqlx::raw_sql(sql)).await.map(drop),
         }
@@ -243,7 +247,7 @@ impl Connection {
 
     pub(super) async fn ping(&mut self) -> Result<(), sqlx::Error> {
         match self {
-            Self::Postgres(connection) => connection.ping().await,
+            Self::Postgres(connection, patience) => patience.wait_for(connection.ping()).await,
             Self::File(_) | Self::Memory(_) => Ok(()),
         }
     }
@@ -251,7 +255,7 @@ impl Connection {
     pub(super) async fn close(self) {
         // Everything is committed; a failure to say goodbye changes nothing.
         let _ = match self {
-            Self::Postgres(connection) => connection.close().await,
+            Self::Postgres(connection, patience) => patience.wait_for(connection.close()).await,
             Self::File(connection) => connection.close().await,
             Self::Memory(_) => Ok(()),
         };

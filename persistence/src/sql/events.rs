@@ -9,7 +9,10 @@ use runledger_core::{
     Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, SeqScan, ThreadId, check_run_count,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
-use sea_orm::{ColumnTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement, Value};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement,
+    Value,
+};
 
 use super::{deletion, log, probe, rows, signed, unreadable};
 use crate::connect::Database;
@@ -280,7 +283,7 @@ pub(super) fn last_visible_ai_seq(
                AND e.run_id = r.run_id
                AND e.category IN ('message', 'reasoning') AND e.category = 'message'
                AND e.item_kind = 'agent_message' AND e.item_status = 'completed'
-               AND (e.caller IS NULL OR e.caller NOT LIKE 'middleware:%')
+               AND (e.caller IS NULL OR substr(e.caller, 1, 11) <> 'middleware:')
              ORDER BY e.seq DESC LIMIT 1)
          FROM runs r
          WHERE r.thread_id = $1 AND r.run_id IN ({places})

@@ -8,7 +8,9 @@ use runledger_core::{
     SeqScan, ThreadId,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Statement,
+};
 
 use super::{log, probe, record, records};
 use crate::connect::Database;

@@ -8,8 +8,8 @@ use runledger_core::{
     UsageBreakdown, UsageRecord, UsageStore,
 };
 use sea_orm::{
-    ColumnTrait, DatabaseBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement, Value,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, Statement, Value,
 };
 
 use super::{probe, records, rows, unreadable};
@@ -116,8 +116,8 @@ pub(super) fn breakdown(
         sum("cache_write_tokens"),
         sum("reasoning_tokens"),
         "CAST(COALESCE(SUM(cost_nanos), 0) AS bigint) AS cost_nanos".to_owned(),
-        sum_of("caller LIKE 'subagent:%'", "subagent_tokens"),
-        sum_of("caller LIKE 'middleware:%'", "middleware_tokens"),
+        sum_of("substr(caller, 1, 9) = 'subagent:'", "subagent_tokens"),
+        sum_of("substr(caller, 1, 11) = 'middleware:'", "middleware_tokens"),
     ]
     .join(", ");
     let sql = format!(

@@ -196,7 +196,7 @@ pub async fn bad_fields_are_named(ledger: &Ledger) {
     assert!(error.to_string().contains("metadata"), "{error}");
 }
 
-/// Of several faults the first is told: the thread's, then the expectation's, the mark's, the run's, the key's.
+/// Of several faults the first is told: the thread's, then the mark's, the expectation's, the run's, the key's.
 pub async fn the_first_fault_is_told(ledger: &Ledger) {
     let run = running(ledger).await;
     let once = crate::EventDraft { once_key: Some("k".to_owned()), ..note("a") };
@@ -207,9 +207,9 @@ pub async fn the_first_fault_is_told(ledger: &Ledger) {
     let what = async |commit_of: Commit| refused(commit(ledger, commit_of).await);
     let error = what(expecting(gone.commit(7, vec![once.clone()]))).await;
     assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("none"), "{error}");
-    let error = what(expecting(stray.commit(7, vec![once.clone()]))).await;
+    assert_eq!(what(expecting(stray.commit(7, vec![once.clone()]))).await.kind(), ErrorKind::LeaseLost);
+    let error = what(expecting(stray.unmarked(vec![once.clone()]))).await;
     assert!(error.to_string().contains("next_seq"), "{error}");
-    assert_eq!(what(stray.commit(7, vec![once.clone()])).await.kind(), ErrorKind::LeaseLost);
     assert_eq!(what(stray.unmarked(vec![once.clone()])).await.kind(), ErrorKind::NotFound);
     let error = what(run.commit(7, vec![once.clone()])).await;
     assert!(error.to_string().contains("journal ordinal"), "{error}");

@@ -3,7 +3,7 @@
 use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
-use crate::{ErrorKind, EventDraft, ItemStatus, Ledger, Outcome, Scope};
+use crate::{Commit, ErrorKind, EventDraft, Expected, ItemStatus, Ledger, Outcome, Scope};
 
 fn once(key: &str, text: &str) -> EventDraft {
     EventDraft { once_key: Some(key.to_owned()), ..note(text) }
@@ -208,4 +208,42 @@ pub async fn another_end_under_the_same_mark_writes_nothing(ledger: &Ledger) {
     let second = ok(ledger.finish(&Scope::System, run.finish(0, Outcome::error("boom"))).await);
     assert_eq!((second.run, second.receipt), (first, None));
     assert_eq!(log(ledger, &run.thread).await.len(), 1);
+}
+
+/// A start that is sent again is answered, whatever came with it.
+pub async fn a_repeated_start_is_answered(ledger: &Ledger) {
+    for (name, events) in [("with", vec![note("a")]), ("without", Vec::new())] {
+        let t = thread(ledger, &Scope::System, name).await;
+        let run = admit(ledger, &t, "r").await;
+        let start = run.start().with_events(events.clone());
+        let first = ok(commit(ledger, start.clone()).await);
+        let again = ok(commit(ledger, start).await);
+        assert_eq!((again.seqs, again.already_stored), (first.seqs, events.len()), "{name}");
+        assert_eq!(run_of(ledger, &run).await.status, crate::RunStatus::Running);
+    }
+}
+
+/// What was expected of the log was so when it was stored.
+pub async fn a_repeated_expectation_is_answered(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let batch = Commit { expected: Expected::NextSeq(1), ..run.commit(0, vec![note("a")]) };
+    let first = ok(commit(ledger, batch.clone()).await);
+    append(ledger, &run.thread, vec![note("between")]).await;
+    assert_eq!(ok(commit(ledger, batch.clone()).await).seqs, first.seqs);
+    let other = Commit { expected: Expected::NextSeq(2), ..batch };
+    assert_eq!(kind(commit(ledger, other).await), ErrorKind::Conflict);
+}
+
+/// A commit that comes again late does not set back what was said since.
+pub async fn a_late_repetition_sets_nothing_back(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let says = |ordinal, text: &str| {
+        let mut commit = run.commit(ordinal, vec![note(text)]);
+        commit.progress.last_ai_message = Some(text.to_owned());
+        commit
+    };
+    ok(commit(ledger, says(0, "old")).await);
+    ok(commit(ledger, says(1, "new")).await);
+    ok(commit(ledger, says(0, "old")).await);
+    assert_eq!(run_of(ledger, &run).await.last_ai_message.as_deref(), Some("new"));
 }

@@ -107,6 +107,70 @@ pub async fn long_traces_are_cut_and_messages_are_not(ledger: &Ledger) {
     assert_eq!(whole.content, long);
 }
 
+/// A trace that is cut stays below its size however it is spelled, and what fits is not cut.
+pub async fn traces_are_measured_as_they_are_spelled(ledger: &Ledger) {
+    let t = thread(ledger, &Scope::System, "t").await;
+    for unit in ["\\\"", "\\u0001", "\\ud83d\\ude00", "\\ud800", "x"] {
+        let short = json(&format!("\"{}\"", unit.repeat(10_000 / unit.len())));
+        let long = json(&format!("\"{}\"", unit.repeat(30_000 / unit.len())));
+        let object = json(&format!("{{\"k\":{long}}}"));
+        let traces = [&short, &long, &object].map(|content| EventDraft {
+            category: Category::Trace,
+            content: content.clone(),
+            ..note("")
+        });
+        let receipt = append(ledger, &t, traces.to_vec()).await;
+        let stored = log(ledger, &t).await;
+        let stored: Vec<_> = stored.iter().filter(|event| receipt.seqs.contains(&event.seq)).collect();
+        let cut: Vec<bool> = stored.iter().map(|event| event.truncated).collect();
+        assert_eq!(cut, [false, true, true], "{unit}");
+        assert_eq!(stored.first().map(|event| &event.content), Some(&short));
+        for event in &stored[1..] {
+            assert!(event.content.as_str().len() < 11 * 1024, "{unit}: {}", event.content.as_str().len());
+            ok(crate::RawJson::parse("content", event.content.as_str()));
+        }
+    }
+}
+
+/// Documents that a database may not take are refused by all, with the field's name.
+pub async fn documents_beyond_a_databases_means_are_refused(ledger: &Ledger) {
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
+    let long = format!("{{\"a\":{}}}", "9".repeat(200_000));
+    for document in [r#"{"a":1e200000}"#, r#"{"a":-0.1E-99999}"#, deep.as_str(), long.as_str()] {
+        let document = crate::RawJson::from_stored(document);
+        let new = NewThread { metadata: document, ..NewThread::new(thread_id("t")) };
+        assert_eq!(kind(ledger.threads().create(&Scope::System, new).await), crate::ErrorKind::InvalidInput);
+    }
+    let fine = json(r#"{"a":[1e300,-1.5E-300,"1e999999[[[[",12345678901234567890123456789]}"#);
+    let new = NewThread { metadata: fine.clone(), ..NewThread::new(thread_id("t")) };
+    ok(ledger.threads().create(&Scope::System, new).await);
+}
+
+/// A key with half a character can be stored, and others beside it changed.
+pub async fn a_key_with_half_a_character_is_a_key(ledger: &Ledger) {
+    let metadata = json(r#"{"\ud800":1,"b":2}"#);
+    let new = NewThread { metadata, ..NewThread::new(thread_id("t")) };
+    ok(ledger.threads().create(&Scope::System, new).await);
+    let patch = ThreadPatch { metadata: Some(json(r#"{"b":null,"\udfff":3}"#)), ..ThreadPatch::default() };
+    let patched = ok(ledger.threads().update(&Scope::System, &thread_id("t"), patch, at(1)).await);
+    let spaceless: String = patched.metadata.as_str().chars().filter(|c| !c.is_whitespace()).collect();
+    assert_eq!(spaceless, r#"{"\ud800":1,"\udfff":3}"#);
+}
+
+/// Labels with NUL, which serde lets in, are refused.
+pub async fn labels_with_nul_are_refused(ledger: &Ledger) {
+    let t = thread(ledger, &Scope::System, "t").await;
+    let event_type: crate::EventType = ok(json(r#""a\u0000b""#).decode());
+    let event = EventDraft { event_type: event_type.clone(), ..note("") };
+    let refused =
+        ledger.events().append(&Scope::System, Commit::new(t.clone()).with_events(vec![event])).await;
+    assert_eq!(kind(refused), crate::ErrorKind::InvalidInput);
+    let filter =
+        crate::EventFilter { event_types: vec![event_type], ..crate::EventFilter::of_run(run_id("r")) };
+    let listed = ledger.events().list_events(&Scope::System, &t, &filter, &crate::SeqRange::default()).await;
+    assert_eq!(kind(listed), crate::ErrorKind::InvalidInput);
+}
+
 /// Times come back as they were, to the microsecond.
 pub async fn times_keep_their_microseconds(ledger: &Ledger) {
     let t = thread(ledger, &Scope::System, "t").await;

@@ -3,7 +3,10 @@
 use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
-use crate::{Caller, Commit, ErrorKind, Ledger, ModelUsage, RunTotals, Scope, TokenCounts, UsageDraft};
+use crate::{
+    Caller, Commit, ErrorKind, Ledger, MAX_COST_NANOS, MAX_COUNT, ModelUsage, RunTotals, Scope, TokenCounts,
+    UsageDraft,
+};
 
 fn by(caller: &str, model: Option<&str>, draft: UsageDraft) -> UsageDraft {
     UsageDraft { caller: ok(Caller::new(caller)), model: model.map(str::to_owned), ..draft }
@@ -16,6 +19,7 @@ fn using(run: &Admitted, calls: Vec<UsageDraft>) -> Commit {
 /// Everything of a call comes back.
 pub async fn a_call_comes_back_whole(ledger: &Ledger) {
     let run = running(ledger).await;
+    thread(ledger, &Scope::System, "child").await;
     let tokens =
         TokenCounts { input: 100, output: 50, total: 150, cache_read: 40, cache_write: 10, reasoning: 20 };
     let draft = UsageDraft {
@@ -158,10 +162,32 @@ pub async fn a_total_of_zero_is_the_sum(ledger: &Ledger) {
     assert_eq!((totals.total_tokens, totals.lead_agent_tokens), (11, 11));
 }
 
+/// A record names a child thread that the scope has, or had; nothing is stored of one that does not.
+pub async fn a_child_thread_is_the_scopes_own(ledger: &Ledger) {
+    let child = thread(ledger, &alice(), "child").await;
+    let told = |child: &crate::ThreadId, id: &str| UsageDraft {
+        child_thread_id: Some(child.clone()),
+        ..call(id, TokenCounts::of(1, 1))
+    };
+    let mine = thread(ledger, &mallory(), "m").await;
+    for child in [&child, &thread_id("none")] {
+        let commit = Commit { usage: vec![told(child, "a")], ..Commit::new(mine.clone()) };
+        assert_eq!(kind(ledger.events().append(&mallory(), commit).await), ErrorKind::NotFound);
+    }
+    assert_eq!(ok(ledger.usage().by_thread(&mallory(), &mine).await).totals, RunTotals::default());
+    let own = thread(ledger, &alice(), "own").await;
+    let before = Commit { usage: vec![told(&child, "a")], ..Commit::new(own.clone()) };
+    ok(ledger.events().append(&alice(), before).await);
+    ok(ledger.threads().delete(&alice(), &child).await);
+    let after = Commit { usage: vec![told(&child, "b")], ..Commit::new(own.clone()) };
+    ok(ledger.events().append(&alice(), after).await);
+    assert_eq!(ok(ledger.usage().by_thread(&alice(), &own).await).totals.total_tokens, 4);
+}
+
 /// Counters are 64-bit.
 pub async fn counters_are_64_bit(ledger: &Ledger) {
     let run = running(ledger).await;
-    let large = (1_u64 << 53) + 1;
+    let large = MAX_COUNT - 1;
     ok(commit(
         ledger,
         using(&run, vec![call("a", TokenCounts::of(large, 1)), call("b", TokenCounts::of(1, large))]),
@@ -171,8 +197,12 @@ pub async fn counters_are_64_bit(ledger: &Ledger) {
     assert_eq!((totals.input_tokens, totals.total_tokens), (large + 1, 2 * large + 2));
     let sums = ok(ledger.usage().by_thread(&Scope::System, &run.thread).await);
     assert_eq!(sums.totals, totals);
-    let endless = call("c", TokenCounts { input: u64::MAX, ..TokenCounts::default() });
-    assert_eq!(kind(commit(ledger, using(&run, vec![endless])).await), ErrorKind::InvalidInput);
+    for input in [MAX_COUNT + 1, i64::MAX as u64, u64::MAX] {
+        let endless = call("c", TokenCounts { input, ..TokenCounts::default() });
+        assert_eq!(kind(commit(ledger, using(&run, vec![endless])).await), ErrorKind::InvalidInput);
+    }
+    let dear = UsageDraft { cost_nanos: Some(MAX_COST_NANOS + 1), ..call("c", TokenCounts::of(1, 1)) };
+    assert_eq!(kind(commit(ledger, using(&run, vec![dear])).await), ErrorKind::InvalidInput);
 }
 
 /// A thread's usage is broken down by model; runs that called two count for both.
@@ -236,4 +266,17 @@ pub async fn calls_are_listed_in_pages(ledger: &Ledger) {
     assert_eq!(ok(page(None, 2).await), ["a", "b"]);
     assert_eq!(ok(page(Some("b"), 2).await), ["c"]);
     assert_eq!(kind(page(None, 0).await), ErrorKind::InvalidInput);
+}
+
+/// Who a caller is, is told by its exact name.
+pub async fn callers_are_told_apart_by_case(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let calls = vec![
+        by("SubAgent:x", None, call("a", TokenCounts::of(1, 1))),
+        by("Middleware:x", None, call("b", TokenCounts::of(2, 2))),
+    ];
+    ok(commit(ledger, using(&run, calls)).await);
+    let totals = run_of(ledger, &run).await.totals;
+    assert_eq!((totals.lead_agent_tokens, totals.subagent_tokens, totals.middleware_tokens), (6, 0, 0));
+    assert_eq!(ok(ledger.usage().by_run(&Scope::System, &run.thread, &run.run).await).totals, totals);
 }

@@ -1,6 +1,6 @@
 //! One line of a recording: read, checked, and played as the callback it is.
 
-use runledger_core::{Caller, RawJson, RunId, ThreadId, Timestamp, TokenCounts};
+use runledger_core::{Caller, RawJson, RunId, ThreadId, Timestamp, TokenCounts, text};
 use serde::Deserialize;
 
 use crate::callbacks::{
@@ -24,6 +24,8 @@ pub(super) struct Line {
     pub(super) journal: Option<String>,
     /// The run that the callback's metadata names.
     pub(super) named_run: Option<String>,
+    /// Of its text.
+    pub(super) fingerprint: String,
     pub(super) step: Step,
 }
 
@@ -124,9 +126,9 @@ struct Envelope {
 
 /// Reads and checks a line; the error says which field is wrong and how.
 pub(super) fn parse(number: u64, bytes: &[u8]) -> Result<Line, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))?;
+    let line = std::str::from_utf8(bytes).map_err(|error| format!("is not UTF-8: {error}"))?;
     let envelope: Envelope =
-        serde_json::from_str(text).map_err(|error| format!("is no callback: {error}"))?;
+        serde_json::from_str(line).map_err(|error| format!("is no callback: {error}"))?;
     if envelope.n != number {
         return Err(format!("n: is {}, expected {number}; lines are missing or out of order", envelope.n));
     }
@@ -149,6 +151,7 @@ pub(super) fn parse(number: u64, bytes: &[u8]) -> Result<Line, String> {
         metadata,
         journal,
         named_run,
+        fingerprint: text::fingerprint(line.trim_end()),
         step,
     })
 }
