@@ -5,9 +5,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use sea_orm_migration::sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sea_orm_migration::sea_orm::sqlx::{self, ConnectOptions as _};
 use sea_orm_migration::sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, Statement,
-    sqlx::sqlite::SqliteConnectOptions,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxSqliteConnector,
+    Statement,
 };
 use url::Url;
 
@@ -50,8 +52,7 @@ impl Address {
     }
 
     fn sqlite(url: &str, rest: &str) -> Result<Self, String> {
-        let options: SqliteConnectOptions =
-            url.parse().map_err(|error: sea_orm_migration::sea_orm::sqlx::Error| error.to_string())?;
+        let options: SqliteConnectOptions = url.parse().map_err(|error: sqlx::Error| error.to_string())?;
         let (location, query) = rest.split_once('?').unwrap_or((rest, ""));
         let location = location.trim_start_matches("//");
         let mode = url::form_urlencoded::parse(query.as_bytes())
@@ -188,6 +189,11 @@ pub(crate) async fn close(connection: DatabaseConnection) {
 }
 
 async fn open(url: &str, shown: &str, wait: Duration) -> Result<DatabaseConnection, Error> {
+    if url.starts_with("sqlite:") {
+        return open_sqlite(url, wait)
+            .await
+            .map_err(|source| unreachable_at(shown, DbErr::Conn(RuntimeErr::SqlxError(source.into()))));
+    }
     let mut options = ConnectOptions::new(url);
     options
         // One connection: settings and locks belong to it, and a database in memory is it.
@@ -197,9 +203,22 @@ async fn open(url: &str, shown: &str, wait: Duration) -> Result<DatabaseConnecti
         .max_lifetime(None)
         .connect_timeout(CONNECT_WAIT)
         .acquire_timeout(CONNECT_WAIT)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| sqlite.busy_timeout(wait));
+        .sqlx_logging(false);
     Database::connect(options).await.map_err(|source| unreachable_at(shown, source))
+}
+
+/// SeaORM takes fewer spellings of a path than the driver, which is what opens ledgers.
+async fn open_sqlite(url: &str, wait: Duration) -> Result<DatabaseConnection, sqlx::Error> {
+    let options: SqliteConnectOptions = url.parse()?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(CONNECT_WAIT)
+        .connect_with(options.busy_timeout(wait).disable_statement_logging())
+        .await?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
 fn unreachable_at(url: &str, source: DbErr) -> Error {
@@ -301,6 +320,9 @@ mod tests {
             redacted("postgres:///d?user=u&password=hunter2&host=h"),
             "postgres:///d?user=u&password=***&host=h",
         );
+        for ended_early in ["u:#hunter2@h/d", "u:12#hunter2@h/d", "u:12/hunter2@h/d", "u:12?hunter2@h/d"] {
+            assert_eq!(redacted(&format!("postgres://{ended_early}")), "(an unreadable url)");
+        }
         assert_eq!(redacted("postgres://u:p:unter2"), "(an unreadable url)");
         assert_eq!(redacted("sqlite://a.db"), "sqlite://a.db");
     }

@@ -512,6 +512,9 @@ mod tests {
         }
         assert_eq!(redacted("postgres://u:x@h:5432/d"), "postgres://u:***@h:5432/d");
         assert_eq!(redacted("sqlite://a.db"), "sqlite://a.db");
+        for ended_early in ["u:#x@h/d", "u:12#x@h/d", "u:12/x@h/d", "u:12?x@h/d"] {
+            assert_eq!(redacted(&format!("postgres://{ended_early}")), "(an unreadable url)");
+        }
     }
 
     #[tokio::test]

@@ -170,3 +170,13 @@ async fn table_names(database: &TestDatabase) -> Vec<String> {
         })
         .await
 }
+
+#[tokio::test]
+async fn a_path_of_odd_characters_is_a_path() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["my ledger.db", "a:b.db", "ä.db"] {
+        let url = format!("sqlite://{}/{name}", folder.path().display());
+        up(&url, &UpOptions::default()).await.unwrap();
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+}
