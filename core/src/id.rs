@@ -165,6 +165,13 @@ impl SourceId {
         }
     }
 
+    /// The id of a model call whose answer is this item, where items have ids of their own on the
+    /// whole thread.
+    #[must_use]
+    pub fn of_item(id: &ItemId) -> Self {
+        Self(Arc::clone(&id.0))
+    }
+
     /// Whether it was made by [`SourceId::external`].
     #[must_use]
     pub fn is_external(&self) -> bool {
