@@ -42,7 +42,7 @@ pub enum Command {
     Events(EventsArgs),
     /// Sum up model calls, tokens and cost of a thread or a run.
     Usage(UsageArgs),
-    /// Tell a thread's runs for people: what was said, which tools ran, what it took.
+    /// Tell a thread's runs: what was said, which tools ran, what it took.
     Replay(ReplayArgs),
     /// Make or check the database's schema.
     Migrate(runledger_migration::command::MigrateArgs),
@@ -318,38 +318,27 @@ pub struct ReplayArgs {
     #[arg(long)]
     pub run: Option<RunId>,
 
-    /// Show only what this owner may see; without it, everything is shown.
-    #[arg(long)]
-    pub owner: Option<OwnerId>,
-
-    /// Cut nothing.
+    /// Cut nothing. JSON is never cut.
     #[arg(long)]
     pub full: bool,
 
     #[command(flatten)]
     #[expect(missing_docs, reason = "documented at its type, and a comment here would be its help")]
-    pub database: DatabaseArgs,
-}
-
-impl ReplayArgs {
-    /// On whose behalf the ledger is read.
-    #[must_use]
-    pub fn scope(&self) -> Scope {
-        scope_of(self.owner.as_ref())
-    }
+    pub reader: ReaderArgs,
 }
 
 impl Command {
     /// Whether errors are to be JSON too.
     pub(crate) fn wants_json(&self) -> bool {
         match self {
-            Self::Demo(_) | Self::Replay(_) | Self::Migrate(_) => false,
+            Self::Demo(_) | Self::Migrate(_) => false,
             Self::Import(args) => args.json,
             Self::Threads(args) => args.reader.json,
             Self::Runs(args) => args.reader.json,
             Self::Messages(args) => args.reader.json,
             Self::Events(args) => args.reader.json,
             Self::Usage(args) => args.reader.json,
+            Self::Replay(args) => args.reader.json,
         }
     }
 }

@@ -36,6 +36,27 @@ pub enum Failure {
         /// The run that differs.
         run: String,
     },
+    /// A file is for a thread that cannot be written to.
+    #[error(
+        "{}: thread {thread:?} is somebody else's, or was deleted; import it as its owner, or under \
+         another thread id",
+        file.display()
+    )]
+    Taken {
+        /// The file.
+        file: PathBuf,
+        /// Its thread.
+        thread: String,
+    },
+    /// What went wrong while a file was written.
+    #[error("{}: {failure}", file.display())]
+    InFile {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong.
+        #[source]
+        failure: Box<Self>,
+    },
     /// The arguments cannot be used together.
     #[error("{0}")]
     Usage(String),
@@ -93,10 +114,11 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::PipeClosed => 0,
-            Self::Refused(_) | Self::Io { .. } => 1,
+            Self::Taken { .. } | Self::Refused(_) | Self::Io { .. } => 1,
             Self::File { .. } | Self::Changed { .. } | Self::Usage(_) => 2,
             Self::Database(_) => 3,
             Self::Ledger(shown) | Self::Migration(shown) => shown.code,
+            Self::InFile { failure, .. } => failure.exit_code(),
         }
     }
 
@@ -107,9 +129,11 @@ impl Failure {
             Self::Io { .. } => "io",
             Self::File { .. } => "file",
             Self::Changed { .. } => "conflict",
+            Self::Taken { .. } => "already_exists",
             Self::Usage(_) => "usage",
             Self::Database(_) => "database",
             Self::Ledger(shown) | Self::Migration(shown) => &shown.kind,
+            Self::InFile { failure, .. } => failure.kind(),
         }
     }
 
@@ -138,6 +162,14 @@ impl Failure {
     /// A file that cannot be imported, as a whole.
     pub(crate) fn file(file: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::File { file: file.into(), line: None, reason: reason.into() }
+    }
+
+    /// Names the file it happened to, where it does not name one itself.
+    pub(crate) fn in_file(self, file: impl Into<PathBuf>) -> Self {
+        match self {
+            Self::File { .. } | Self::Changed { .. } | Self::Taken { .. } => self,
+            other => Self::InFile { file: file.into(), failure: Box::new(other) },
+        }
     }
 
     /// A failed read or write; a closed pipe is told apart.
@@ -222,5 +254,9 @@ mod tests {
     fn a_file_is_named_with_its_line() {
         let failure = Failure::File { file: "a.jsonl".into(), line: Some(3), reason: "is cut".into() };
         assert_eq!(failure.message(), "a.jsonl:3: is cut");
+        assert_eq!(failure.in_file("b.jsonl").message(), "a.jsonl:3: is cut");
+        let failure = Failure::from(Error::not_found("thread", "t")).in_file("a.json");
+        assert_eq!(failure.message(), "a.json: thread \"t\" not found");
+        assert_eq!((failure.exit_code(), failure.kind()), (1, "not_found"));
     }
 }

@@ -10,6 +10,7 @@
 //! | `import` | recordings of other systems: files to plans, plans to commits |
 //! | `output` | text and JSON, tables, harmless for a terminal |
 //! | `wire` | records in the shapes programs read |
+//! | `number`, `money` | JSON numbers and dollars by their digits |
 //! | `database` | opening the database, and who may make a schema |
 //! | `failure` | errors and exit codes |
 
@@ -19,6 +20,7 @@ mod database;
 mod failure;
 mod import;
 mod money;
+mod number;
 mod output;
 mod wire;
 
@@ -82,7 +84,7 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Demo(args) => command::demo::run(args, output).await,
         Command::Import(args) => command::import::run(args, output).await,
         Command::Replay(args) => {
-            let ledger = database::open(&args.database.database_url).await?;
+            let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::replay::run(args, &ledger, output).await).await
         }
         Command::Threads(args) => {

@@ -1,41 +1,23 @@
 //! Costs: US dollars as people and files write them, billionths of them as the ledger keeps them.
 
+use crate::number::Decimal;
+
 /// Digits of a dollar that the ledger keeps.
 const DIGITS: i64 = 9;
 
-/// The billionths of a JSON number of dollars, computed from its digits and never through a
-/// binary fraction; half a billionth counts up. `None` where it is no number, is negative, or is
-/// more than 2^63 - 1 billionths.
+/// The billionths of a JSON number of dollars; half a billionth counts up. `None` where it is no
+/// number, is negative, or is more than 2^63 - 1 billionths.
 pub(crate) fn nanos(number: &str) -> Option<u64> {
-    let (mantissa, exponent) = match number.find(['e', 'E']) {
-        Some(at) => (number.get(..at)?, number.get(at + 1..)?.parse::<i64>().ok()?),
-        None => (number, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        let zero =
-            digits.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b == b'0'));
-        return zero.then_some(0);
+    let Decimal { digits, exponent } = Decimal::parse(number)?;
+    let exponent = exponent.checked_add(DIGITS)?;
+    if exponent >= 0 {
+        return Decimal { digits, exponent }.whole();
     }
-    let significant = digits.trim_start_matches('0');
-    if significant.is_empty() {
-        return Some(0);
-    }
-    // The value is `digits * 10^shift` billionths.
-    let shift = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(DIGITS)?;
-    let kept = if shift >= 0 {
-        if shift > 19 {
-            return None;
-        }
-        format!("{significant}{}", "0".repeat(usize::try_from(shift).ok()?)).parse::<u64>().ok()?
-    } else {
-        let dropped = usize::try_from(shift.checked_neg()?).ok()?;
-        let split = significant.len().checked_sub(dropped);
-        let whole = split.and_then(|at| significant.get(..at)).filter(|text| !text.is_empty());
-        let up = split.and_then(|at| significant.as_bytes().get(at)).is_some_and(|digit| *digit >= b'5');
-        whole.map_or(Some(0), |text| text.parse::<u64>().ok())?.checked_add(u64::from(up))?
-    };
+    let dropped = usize::try_from(exponent.checked_neg()?).ok()?;
+    let split = digits.len().checked_sub(dropped);
+    let whole = split.and_then(|at| digits.get(..at)).filter(|text| !text.is_empty());
+    let up = split.and_then(|at| digits.as_bytes().get(at)).is_some_and(|digit| *digit >= b'5');
+    let kept = whole.map_or(Some(0), |text| text.parse::<u64>().ok())?.checked_add(u64::from(up))?;
     i64::try_from(kept).is_ok().then_some(kept)
 }
 

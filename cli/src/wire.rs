@@ -1,9 +1,15 @@
 //! Records in the shapes that programs read.
 //!
-//! A run has the wire names of DeerFlow's API and the LangGraph platform, so that their consumers
-//! read it unchanged; what only this ledger knows stands beside them under its own name.
+//! A run and a sum of usage have the wire names of DeerFlow's API and the LangGraph platform, so
+//! that their consumers read them unchanged; what only this ledger knows stands beside them under
+//! its own name.
 
-use runledger_core::{Run, RunStatus, SeqPage, SeqRange, Timestamp};
+use std::collections::BTreeMap;
+
+use runledger_core::{
+    ModelUsage, Run, RunId, RunStatus, SeqPage, SeqRange, SourceId, ThreadId, Timestamp, TokenCounts,
+    UsageBreakdown, UsageRecord,
+};
 use serde::Serialize;
 
 /// A run as programs read it.
@@ -34,6 +40,8 @@ pub(crate) struct WireRun<'a> {
     cache_write_tokens: u64,
     reasoning_tokens: u64,
     cost_nanos: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_usage_by_model: Option<BTreeMap<&'a str, TokenCounts>>,
     message_count: u64,
     stop_reason: Option<&'a str>,
     error: Option<&'a str>,
@@ -75,6 +83,7 @@ impl<'a> From<&'a Run> for WireRun<'a> {
             cache_write_tokens: run.totals.cache_write_tokens,
             reasoning_tokens: run.totals.reasoning_tokens,
             cost_nanos: run.totals.cost_nanos,
+            token_usage_by_model: None,
             message_count: run.message_count,
             stop_reason: run.stop_reason.as_deref(),
             error: run.error.as_deref(),
@@ -86,6 +95,110 @@ impl<'a> From<&'a Run> for WireRun<'a> {
             epoch: run.epoch,
             first_seq: run.first_seq,
             last_seq: run.last_seq,
+        }
+    }
+}
+
+impl<'a> WireRun<'a> {
+    /// Adds what each model took.
+    pub(crate) fn with_models(&mut self, usage: &'a UsageBreakdown) {
+        let models = usage.by_model.iter().map(|(model, used)| (model.as_str(), used.tokens));
+        self.token_usage_by_model = Some(models.collect());
+    }
+}
+
+/// Usage of a thread, or of a run with its calls.
+#[derive(Debug, Serialize)]
+pub(crate) struct WireUsage<'a> {
+    thread_id: &'a ThreadId,
+    run_id: Option<&'a RunId>,
+    total_tokens: u64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
+    total_runs: u64,
+    by_model: BTreeMap<&'a str, WireModel>,
+    by_caller: ByCaller,
+    llm_call_count: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    cost_nanos: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<&'a [UsageRecord]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    has_more: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a SourceId>,
+}
+
+#[derive(Debug, Serialize)]
+struct WireModel {
+    tokens: u64,
+    runs: u64,
+    llm_call_count: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    cost_nanos: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ByCaller {
+    lead_agent: u64,
+    subagent: u64,
+    middleware: u64,
+}
+
+impl<'a> WireUsage<'a> {
+    /// The sums, without calls.
+    pub(crate) fn new(thread: &'a ThreadId, run: Option<&'a RunId>, usage: &'a UsageBreakdown) -> Self {
+        let totals = &usage.totals;
+        Self {
+            thread_id: thread,
+            run_id: run,
+            total_tokens: totals.total_tokens,
+            total_input_tokens: totals.input_tokens,
+            total_output_tokens: totals.output_tokens,
+            total_runs: usage.total_runs,
+            by_model: usage.by_model.iter().map(|(model, used)| (model.as_str(), used.into())).collect(),
+            by_caller: ByCaller {
+                lead_agent: totals.lead_agent_tokens,
+                subagent: totals.subagent_tokens,
+                middleware: totals.middleware_tokens,
+            },
+            llm_call_count: totals.llm_calls,
+            cache_read_tokens: totals.cache_read_tokens,
+            cache_write_tokens: totals.cache_write_tokens,
+            reasoning_tokens: totals.reasoning_tokens,
+            cost_nanos: totals.cost_nanos,
+            items: None,
+            has_more: None,
+            next_cursor: None,
+        }
+    }
+
+    /// Adds a page of the run's calls.
+    pub(crate) fn with_calls(&mut self, items: &'a [UsageRecord], has_more: bool) {
+        self.items = Some(items);
+        self.has_more = Some(has_more);
+        self.next_cursor = items.last().filter(|_| has_more).map(|last| &last.source_id);
+    }
+}
+
+impl From<&ModelUsage> for WireModel {
+    fn from(used: &ModelUsage) -> Self {
+        Self {
+            tokens: used.tokens.total,
+            runs: used.runs,
+            llm_call_count: used.llm_calls,
+            input_tokens: used.tokens.input,
+            output_tokens: used.tokens.output,
+            cache_read_tokens: used.tokens.cache_read,
+            cache_write_tokens: used.tokens.cache_write,
+            reasoning_tokens: used.tokens.reasoning,
+            cost_nanos: used.cost_nanos,
         }
     }
 }

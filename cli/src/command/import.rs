@@ -1,24 +1,24 @@
 //! `import`: recordings of other systems, all read and checked before the first is written.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runledger_core::{Ledger, Scope};
 use runledger_journal::Settings;
-use runledger_journal::adapters::langchain_recording::{Recording, RecordingError};
 
 use crate::args::{Format, ImportArgs};
-use crate::import::{Summary, ThreadPlan, check, files, langgraph, mini_swe, write};
+use crate::import::{
+    RecordedFile, Summary, ThreadPlan, callbacks, check, counted, files, langgraph, mini_swe, require_free,
+    write,
+};
 use crate::output::Output;
 use crate::{Failure, database};
 
 /// What the files hold.
-pub(crate) enum Source {
+enum Source {
     Threads(Vec<ThreadPlan>),
-    Recordings(Vec<(PathBuf, Recording)>),
+    Recordings(Vec<RecordedFile>),
 }
 
 /// `import`.
@@ -27,7 +27,16 @@ pub(crate) async fn run(args: &ImportArgs, output: &mut Output) -> Result<(), Fa
     let ledger = database::open_or_make(&args.database.database_url, output).await?;
     let outcome = store(&source, &ledger, &args.scope(), output).await;
     ledger.close().await;
-    outcome?.tell(output, args.json)
+    let (summary, left_out) = outcome?;
+    summary.tell(output, args.json)?;
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "records that the store refuses were left out: {}; where an event was, one of type \
+         journal.quarantined says why",
+        left_out.join(", ")
+    )))
 }
 
 fn parse(args: &ImportArgs, output: &Output) -> Result<Source, Failure> {
@@ -41,9 +50,7 @@ fn parse(args: &ImportArgs, output: &Output) -> Result<Source, Failure> {
     Ok(match args.format {
         Format::LanggraphThread => Source::Threads(plans(files, langgraph::parse)?),
         Format::MiniSweAgent => Source::Threads(plans(files, mini_swe::parse)?),
-        Format::Callbacks => Source::Recordings(
-            files.map(|file| recording(&file).map(|it| (file, it))).collect::<Result<_, _>>()?,
-        ),
+        Format::Callbacks => Source::Recordings(files.map(callbacks::parse).collect::<Result<_, _>>()?),
     })
 }
 
@@ -56,6 +63,7 @@ fn plans(
     let mut plans = Vec::new();
     for file in files {
         let plan = parse(&file)?;
+        plan.require_storable()?;
         if let Some(other) = seen.insert(plan.thread.thread_id.clone(), file.clone()) {
             let reason = format!("is thread {:?}, as {} is", plan.thread.thread_id.as_str(), other.display());
             return Err(Failure::file(file, reason));
@@ -65,47 +73,38 @@ fn plans(
     Ok(plans)
 }
 
-fn recording(file: &Path) -> Result<Recording, Failure> {
-    let opened = File::open(file).map_err(|error| Failure::file(file, format!("cannot be read: {error}")))?;
-    Recording::parse(BufReader::new(opened)).map_err(|error| recording_failure(file, error))
-}
-
-fn recording_failure(file: &Path, error: RecordingError) -> Failure {
-    match error {
-        RecordingError::Line { line, reason } => {
-            Failure::File { file: file.to_owned(), line: usize::try_from(line).ok(), reason }
-        }
-        RecordingError::Read { line, source } => Failure::File {
-            file: file.to_owned(),
-            line: usize::try_from(line).ok(),
-            reason: format!("cannot be read: {source}"),
-        },
-        RecordingError::Ledger { source, .. } => Failure::from(source),
-        other => Failure::file(file, other.to_string()),
-    }
-}
-
-/// Writes what is new.
-pub(crate) async fn store(
+/// Writes what is new. With the summary comes what the store refused, by file.
+async fn store(
     source: &Source,
     ledger: &Ledger,
     scope: &Scope,
     output: &Output,
-) -> Result<Summary, Failure> {
+) -> Result<(Summary, Vec<String>), Failure> {
     let mut summary = Summary::default();
+    let mut left_out = Vec::new();
     match source {
         Source::Threads(plans) => {
             for plan in plans {
-                check(ledger, scope, plan).await?;
+                require_free(ledger, scope, &plan.file, &plan.thread.thread_id).await?;
+                check(ledger, scope, plan).await.map_err(|failure| failure.in_file(&plan.file))?;
             }
             let bar = bar(output, "writing", plans.len());
             for plan in plans {
-                write(ledger, scope, plan, &mut summary).await?;
+                write(ledger, scope, plan, &mut summary)
+                    .await
+                    .map_err(|failure| failure.in_file(&plan.file))?;
                 summary.files += 1;
                 bar.inc(1);
             }
         }
         Source::Recordings(recordings) => {
+            for recorded in recordings {
+                for thread in recorded.recording.threads() {
+                    require_free(ledger, scope, &recorded.file, thread).await?;
+                }
+                let checked = recorded.recording.check(ledger, scope).await;
+                checked.map_err(|error| callbacks::failure(&recorded.file, error))?;
+            }
             // One writer and no model to wait for: large batches at once.
             let settings = Settings {
                 batch_events: 500,
@@ -113,23 +112,21 @@ pub(crate) async fn store(
                 give_up_after: Some(Duration::from_secs(60)),
                 ..Settings::default()
             };
-            let bar = bar(output, "writing", recordings.iter().map(|(_, it)| it.callbacks()).sum());
-            for (file, recording) in recordings {
+            let bar = bar(output, "writing", recordings.iter().map(|it| it.recording.callbacks()).sum());
+            for RecordedFile { file, recording, .. } in recordings {
                 let done = |callbacks: usize| bar.inc(callbacks as u64);
                 let stored = recording
                     .import(ledger, scope, &settings, done)
                     .await
-                    .map_err(|error| recording_failure(file, error))?;
+                    .map_err(|error| callbacks::failure(file, error))?;
                 add(&mut summary, &stored);
                 if stored.quarantined > 0 {
-                    let left_out =
-                        format!("{} records that the store refuses were left out", stored.quarantined);
-                    return Err(Failure::Refused(format!("{}: {left_out}", file.display())));
+                    left_out.push(format!("{} of {}", counted(stored.quarantined, "record"), file.display()));
                 }
             }
         }
     }
-    Ok(summary)
+    Ok((summary, left_out))
 }
 
 fn add(sum: &mut Summary, stored: &runledger_journal::adapters::langchain_recording::Summary) {
@@ -144,6 +141,7 @@ fn add(sum: &mut Summary, stored: &runledger_journal::adapters::langchain_record
     sum.total_tokens += stored.total_tokens;
     sum.cost_nanos += stored.cost_nanos;
     sum.skipped += stored.skipped;
+    sum.quarantined += stored.quarantined;
 }
 
 /// A progress bar on standard error, where somebody looks at it. It goes away when dropped.

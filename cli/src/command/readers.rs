@@ -4,14 +4,13 @@
 //! `items`, `has_more` and the cursor that goes on.
 
 use runledger_core::{
-    Category, ContentText as _, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId, RunTotals,
-    RunVisibility, Scope, SeqPage, SeqRange, SourceId, ThreadFilter, ThreadId, UsageBreakdown, UsageRecord,
+    Category, ContentText as _, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId, RunVisibility,
+    Scope, SeqPage, SeqRange, SourceId, ThreadFilter, ThreadId, UsageBreakdown, UsageRecord,
 };
-use serde::Serialize;
 
 use crate::args::{EventsArgs, LogArgs, RunsArgs, TargetArgs, ThreadsArgs, UsageArgs};
 use crate::output::{Align, Output, Table, grouped, one_line};
-use crate::wire::{WirePage, WireRun, WireSeqPage, wire_status};
+use crate::wire::{WirePage, WireRun, WireSeqPage, WireUsage, wire_status};
 use crate::{Failure, money};
 
 /// How much of a payload a table shows.
@@ -66,8 +65,16 @@ pub(crate) async fn runs(args: &RunsArgs, ledger: &Ledger, output: &mut Output) 
         }
     };
     if args.reader.json {
-        let items = items.iter().map(WireRun::from).collect();
-        return output.json(&WirePage { items, has_more, next_cursor });
+        let mut rows: Vec<_> = items.iter().map(WireRun::from).collect();
+        // One run's models are one query; a page of runs would be one for each.
+        let usage = match (&args.run, items.first()) {
+            (Some(_), Some(run)) => Some(ledger.usage().by_run(&scope, &run.thread_id, &run.run_id).await?),
+            _ => None,
+        };
+        if let (Some(usage), Some(row)) = (&usage, rows.first_mut()) {
+            row.with_models(usage);
+        }
+        return output.json(&WirePage { items: rows, has_more, next_cursor });
     }
     let mut table = Table::new(&[
         ("run", Align::Left),
@@ -183,31 +190,6 @@ fn preview(event: &Event) -> String {
     one_line(event.content.as_str(), PREVIEW)
 }
 
-/// Usage of a run, with its calls, or of a thread.
-#[derive(Serialize)]
-struct WireUsage<'a> {
-    thread_id: &'a ThreadId,
-    run_id: Option<&'a RunId>,
-    total_runs: u64,
-    #[serde(flatten)]
-    totals: RunTotals,
-    by_model: &'a std::collections::BTreeMap<String, runledger_core::ModelUsage>,
-    by_caller: ByCaller,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<&'a [UsageRecord]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    has_more: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<&'a SourceId>,
-}
-
-#[derive(Serialize)]
-struct ByCaller {
-    lead_agent: u64,
-    subagent: u64,
-    middleware: u64,
-}
-
 /// `usage`.
 pub(crate) async fn usage(args: &UsageArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
     let scope = args.reader.scope();
@@ -224,27 +206,11 @@ pub(crate) async fn usage(args: &UsageArgs, ledger: &Ledger, output: &mut Output
     if !args.reader.json {
         return usage_tables(output, &breakdown);
     }
-    let totals = breakdown.totals;
-    let (items, has_more) =
-        calls.as_ref().map_or((None, None), |(items, more)| (Some(&**items), Some(*more)));
-    output.json(&WireUsage {
-        thread_id: &thread,
-        run_id: run.as_ref(),
-        total_runs: breakdown.total_runs,
-        totals,
-        by_model: &breakdown.by_model,
-        by_caller: ByCaller {
-            lead_agent: totals.lead_agent_tokens,
-            subagent: totals.subagent_tokens,
-            middleware: totals.middleware_tokens,
-        },
-        items,
-        has_more,
-        next_cursor: items
-            .filter(|_| has_more == Some(true))
-            .and_then(<[_]>::last)
-            .map(|last| &last.source_id),
-    })
+    let mut usage = WireUsage::new(&thread, run.as_ref(), &breakdown);
+    if let Some((items, has_more)) = &calls {
+        usage.with_calls(items, *has_more);
+    }
+    output.json(&usage)
 }
 
 async fn calls(

@@ -1,18 +1,19 @@
-//! `replay`: a thread told for people.
+//! `replay`: a thread told for people, or as one JSON document.
 //!
 //! The log is read in pages and printed as it comes, so a thread of any length takes the memory of
-//! one page. Runs stand in the order of the log; what belongs to a run that ended is told as late.
+//! one page. Runs stand in the order of the log. For people, what belongs to a run that ended is
+//! told as late; in JSON it stands with its run.
 
 use runledger_core::{
-    AgentMessage, Category, ContentText as _, Event, EventFilter, ItemKind, ItemStatus, Ledger,
-    ONCE_TERMINAL, RawJson, ReasoningText, Run, RunId, RunTotals, Scope, SeqRange, ThreadId, ToolCall,
-    UserMessage, event_type,
+    AgentMessage, Category, ContentText as _, Event, EventFilter, ItemKind, ItemStatus, Ledger, ListRange,
+    MAX_LIMIT, ONCE_TERMINAL, RawJson, ReasoningText, Run, RunFilter, RunId, RunTotals, Scope, SeqRange,
+    ThreadId, ToolCall, UserMessage, event_type,
 };
 
 use crate::args::ReplayArgs;
 use crate::command::readers::moment;
 use crate::output::{Output, Tone, grouped, one_line, printable};
-use crate::wire::wire_status;
+use crate::wire::{WireRun, wire_status};
 use crate::{Failure, money};
 
 /// Events read at once. Payloads can be large, so a page is small.
@@ -27,7 +28,11 @@ const ARGS_COLUMNS: usize = 160;
 
 /// `replay`.
 pub(crate) async fn run(args: &ReplayArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
-    thread(ledger, &args.scope(), &args.thread, args.run.as_ref(), args.full, output).await
+    let scope = args.reader.scope();
+    if args.reader.json {
+        return document(ledger, &scope, &args.thread, args.run.as_ref(), output).await;
+    }
+    thread(ledger, &scope, &args.thread, args.run.as_ref(), args.full, output).await
 }
 
 /// Tells the thread, or one run of it.
@@ -63,18 +68,115 @@ pub(crate) async fn thread(
         runs: 0,
     };
     let filter = only.map(|run| EventFilter::of_run(run.clone())).unwrap_or_default();
-    let mut after = 0;
-    loop {
-        let page = ledger.events().list_events(scope, id, &filter, &SeqRange::after(after, PAGE)).await?;
-        for event in &page.items {
+    let mut log = Log::new(ledger, scope, id, filter);
+    while let Some(events) = log.page().await? {
+        for event in &events {
             teller.event(event, output).await?;
-            after = event.seq;
-        }
-        if !page.has_more {
-            break;
         }
     }
     teller.end(output)
+}
+
+/// The thread, or one run of it, with the records as `threads`, `runs` and `events` give them.
+async fn document(
+    ledger: &Ledger,
+    scope: &Scope,
+    id: &ThreadId,
+    only: Option<&RunId>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let thread = ledger.threads().get(scope, id).await?;
+    let runs = match only {
+        Some(run) => vec![ledger.runs().get(scope, id, run).await?.run_id],
+        None => runs_in_order(ledger, scope, id).await?,
+    };
+    output.part("{\"thread\":")?;
+    output.json_part(&thread)?;
+    output.part(",\"runs\":[")?;
+    let mut told = 0;
+    for (index, run) in runs.iter().enumerate() {
+        output.part(if index == 0 { "{\"run\":" } else { ",{\"run\":" })?;
+        output.json_part(&WireRun::from(&ledger.runs().get(scope, id, run).await?))?;
+        output.part(",\"events\":")?;
+        let log = Log::new(ledger, scope, id, EventFilter::of_run(run.clone()));
+        told += records(log, |_| true, output).await?;
+        output.part("}")?;
+    }
+    output.part("],\"events\":")?;
+    // Where the runs have every number of the log, it need not be read again for the thread's own records.
+    if only.is_none() && told + 1 < ledger.threads().head(scope, id).await?.next_seq {
+        let log = Log::new(ledger, scope, id, EventFilter::default());
+        records(log, |event| event.run_id.is_none(), output).await?;
+    } else {
+        output.part("[]")?;
+    }
+    output.part("}\n")
+}
+
+/// Writes the wanted records of a log as a JSON array, and counts them.
+async fn records(
+    mut log: Log<'_>,
+    wanted: impl Fn(&Event) -> bool,
+    output: &mut Output,
+) -> Result<u64, Failure> {
+    let mut count = 0;
+    output.part("[")?;
+    while let Some(events) = log.page().await? {
+        for event in events.iter().filter(|event| wanted(event)) {
+            if count > 0 {
+                output.part(",")?;
+            }
+            output.json_part(event)?;
+            count += 1;
+        }
+    }
+    output.part("]")?;
+    Ok(count)
+}
+
+/// The thread's runs by where they begin in the log; ids only, and few beside its events.
+async fn runs_in_order(ledger: &Ledger, scope: &Scope, id: &ThreadId) -> Result<Vec<RunId>, Failure> {
+    let filter = RunFilter { thread_id: Some(id.clone()), ..RunFilter::default() };
+    let mut range = ListRange { limit: MAX_LIMIT, ..ListRange::default() };
+    let mut runs = Vec::new();
+    loop {
+        let page = ledger.runs().list(scope, &filter, &range).await?;
+        runs.extend(page.items.into_iter().map(|run| (run.first_seq.unwrap_or(u64::MAX), run.run_id)));
+        if page.next_cursor.is_none() {
+            break;
+        }
+        range.cursor = page.next_cursor;
+    }
+    runs.sort();
+    Ok(runs.into_iter().map(|(_, run)| run).collect())
+}
+
+/// A log from its beginning, a page at a time.
+struct Log<'a> {
+    ledger: &'a Ledger,
+    scope: &'a Scope,
+    thread: &'a ThreadId,
+    filter: EventFilter,
+    after: u64,
+    more: bool,
+}
+
+impl<'a> Log<'a> {
+    fn new(ledger: &'a Ledger, scope: &'a Scope, thread: &'a ThreadId, filter: EventFilter) -> Self {
+        Self { ledger, scope, thread, filter, after: 0, more: true }
+    }
+
+    /// The next page; `None` after the last.
+    async fn page(&mut self) -> Result<Option<Vec<Event>>, Failure> {
+        if !self.more {
+            return Ok(None);
+        }
+        let range = SeqRange::after(self.after, PAGE);
+        let page = self.ledger.events().list_events(self.scope, self.thread, &self.filter, &range).await?;
+        self.after = page.items.last().map_or(self.after, |event| event.seq);
+        self.more = page.has_more;
+        Ok(Some(page.items))
+    }
 }
 
 struct Teller<'a> {
@@ -156,24 +258,32 @@ impl Teller<'_> {
     ) -> Result<(), Failure> {
         match kind {
             ItemKind::UserMessage | ItemKind::HookPrompt => {
-                let said: UserMessage = event.content.decode_lossy()?;
-                let who = if *kind == ItemKind::UserMessage { "user" } else { "hook" };
-                self.message(who, Tone::Person, &said.content, "", output)
+                if let Ok(said) = event.content.decode_lossy::<UserMessage>() {
+                    let who = if *kind == ItemKind::UserMessage { "user" } else { "hook" };
+                    return self.message(who, Tone::Person, &said.content, "", output);
+                }
             }
-            ItemKind::AgentMessage => self.agent(event, output),
+            ItemKind::AgentMessage => {
+                if let Ok(said) = event.content.decode_lossy() {
+                    return self.agent(event, &said, output);
+                }
+            }
             ItemKind::Reasoning => {
-                let text = event.content.decode_lossy::<ReasoningText>()?.text;
-                output.line(output.style().paint(Tone::Faint, "  reasoning"))?;
-                self.block(&text, OUTPUT_CHARS, OUTPUT_LINES, output)
+                if let Ok(said) = event.content.decode_lossy::<ReasoningText>() {
+                    output.line(output.style().paint(Tone::Faint, "  reasoning"))?;
+                    return self.block(&said.text, OUTPUT_CHARS, OUTPUT_LINES, output);
+                }
             }
             ItemKind::ToolCall | ItemKind::CommandExecution | ItemKind::McpToolCall => {
-                self.tool(event, status, output)
+                if let Ok(call) = event.content.decode_lossy() {
+                    return self.tool(&call, status, output);
+                }
             }
-            other => {
-                let line = format!("  {other} {status}: {}", one_line(event.content.as_str(), ARGS_COLUMNS));
-                output.line(printable(&line))
-            }
+            _ => {}
         }
+        // A kind that is not told in its own way, or a payload that no journal of ours wrote.
+        let line = format!("  {kind} {status}: {}", one_line(event.content.as_str(), ARGS_COLUMNS));
+        output.line(printable(&line))
     }
 
     fn message(
@@ -194,8 +304,7 @@ impl Teller<'_> {
         self.block(&text, MESSAGE_CHARS, usize::MAX, output)
     }
 
-    fn agent(&self, event: &Event, output: &mut Output) -> Result<(), Failure> {
-        let said: AgentMessage = event.content.decode_lossy()?;
+    fn agent(&self, event: &Event, said: &AgentMessage, output: &mut Output) -> Result<(), Failure> {
         let caller = event.caller.as_ref().map(runledger_core::Caller::as_str);
         let who = caller.filter(|caller| *caller != "lead_agent").unwrap_or("agent");
         let latency = said.latency_ms.map(|ms| format!("  {}", lasted(ms))).unwrap_or_default();
@@ -208,8 +317,7 @@ impl Teller<'_> {
         self.message(who, Tone::Agent, &said.content, &latency, output)
     }
 
-    fn tool(&self, event: &Event, status: &ItemStatus, output: &mut Output) -> Result<(), Failure> {
-        let call: ToolCall = event.content.decode_lossy()?;
+    fn tool(&self, call: &ToolCall, status: &ItemStatus, output: &mut Output) -> Result<(), Failure> {
         let style = output.style();
         let name = one_line(&call.name, 60);
         if *status == ItemStatus::InProgress {
@@ -225,7 +333,7 @@ impl Teller<'_> {
             style.paint(Tone::Tool, &format!("{name} ->")),
             style.paint(tone, &said)
         ))?;
-        match call.content {
+        match &call.content {
             Some(content) => {
                 let text = content.text();
                 let text =
@@ -254,18 +362,20 @@ impl Teller<'_> {
     /// Text in full or cut, with what was left out stated.
     fn block(&self, text: &str, chars: usize, lines: usize, output: &mut Output) -> Result<(), Failure> {
         let (chars, lines) = if self.full { (usize::MAX, usize::MAX) } else { (chars, lines) };
+        let kept = text.trim_end();
         let mut left = chars;
         let mut shown = 0;
-        for (number, line) in text.trim_end().lines().enumerate() {
+        for (number, line) in kept.split_inclusive('\n').enumerate() {
             if number == lines || left == 0 {
                 break;
             }
-            let kept: String = line.chars().take(left).collect();
-            left = left.saturating_sub(kept.chars().count());
-            shown += kept.len() + 1;
-            output.line(format!("    {}", printable(&kept)).trim_end())?;
+            let said = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
+            let part: String = said.chars().take(left).collect();
+            left = left.saturating_sub(part.chars().count());
+            shown += if part.len() < said.len() { part.len() } else { line.len() };
+            output.line(format!("    {}", printable(&part)).trim_end())?;
         }
-        if shown < text.trim_end().len() {
+        if shown < kept.len() {
             let note = format!("    [cut: {} of {} shown]", bytes(shown as u64), bytes(text.len() as u64));
             output.line(output.style().paint(Tone::Faint, &note))?;
         }

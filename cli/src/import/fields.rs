@@ -7,6 +7,10 @@ use runledger_core::{ItemId, RawJson, text};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::source::Fault;
+use crate::number::Decimal;
+use crate::output::one_line;
+
 /// A JSON object as its fields' text, in order. White space between tokens is dropped.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields(Vec<(String, RawJson)>);
@@ -49,9 +53,17 @@ impl Fields {
         (!text.is_empty()).then_some(text)
     }
 
-    /// The field where it is a number that counts something.
-    pub(crate) fn count(&self, name: &str) -> Option<u64> {
-        self.get(name)?.decode().ok()
+    /// The field as a number that counts something; `path` is the object's own.
+    pub(crate) fn count(&self, path: &str, name: &str) -> Result<Option<u64>, Fault> {
+        let Some(given) = self.get(name) else { return Ok(None) };
+        match Decimal::parse(given.as_str()).and_then(|number| number.whole()) {
+            Some(count) => Ok(Some(count)),
+            None => {
+                let reason =
+                    format!("is {}, not a whole number from 0 to 2^63 - 1", one_line(given.as_str(), 40));
+                Err(Fault::new(format!("{path}.{name}"), reason))
+            }
+        }
     }
 
     /// The field as a nested object, empty where it is none.

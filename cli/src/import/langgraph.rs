@@ -4,7 +4,7 @@
 //! and system messages that the application put in: those are context, not conversation.
 //! Records have the shapes the journal gives the same messages when it sees them live.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use runledger_core::{
@@ -15,31 +15,31 @@ use runledger_core::{
 
 use super::fields::{Fields, ItemIds, compact};
 use super::plan::{Group, RunPlan, ThreadPlan, admission, event, interrupted, item, origin};
-use super::source::{bad_json, read};
+use super::source::{Fault, bad_json, read};
 use crate::Failure;
 
 /// Reads a file into a plan; the file's name is the thread's id.
 pub(crate) fn parse(file: &Path) -> Result<ThreadPlan, Failure> {
     let text = read(file)?;
     let state: Fields = serde_json::from_str(&text).map_err(|error| bad_json(file, &error))?;
-    plan(file, &state).map_err(|reason| Failure::file(file, reason))
+    plan(file, &state).map_err(|fault| fault.in_text(file, &text))
 }
 
-fn plan(file: &Path, state: &Fields) -> Result<ThreadPlan, String> {
+fn plan(file: &Path, state: &Fields) -> Result<ThreadPlan, Fault> {
     let stem = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let thread_id = ThreadId::new(&stem).map_err(|error| format!("its name is no thread id: {error}"))?;
-    let values =
-        Fields::parse(state.get("values").ok_or("values is missing")?).ok_or("values is no object")?;
-    let listed = values.get("messages").ok_or("values.messages is missing")?;
+    let thread_id =
+        ThreadId::new(&stem).map_err(|error| Fault::new("", format!("its name is no thread id: {error}")))?;
+    let values = state.get("values").ok_or_else(|| Fault::new("values", "is missing"))?;
+    let values = Fields::parse(values).ok_or_else(|| Fault::new("values", "is no object"))?;
+    let listed = values.get("messages").ok_or_else(|| Fault::new("values.messages", "is missing"))?;
     let listed: Vec<RawJson> =
-        listed.decode().map_err(|error| format!("values.messages is no array: {error}"))?;
+        listed.decode().map_err(|error| Fault::new("values.messages", format!("is no array: {error}")))?;
     if listed.is_empty() {
-        return Err("values.messages is empty".to_owned());
+        return Err(Fault::new("values.messages", "is empty"));
     }
-    let at = match state.string("created_at") {
-        Some(text) => Timestamp::parse("created_at", &text).map_err(|error| error.to_string())?,
-        None => return Err("created_at is missing".to_owned()),
-    };
+    let at = state.string("created_at").ok_or_else(|| Fault::new("created_at", "is missing"))?;
+    let at = Timestamp::parse("created_at", &at)
+        .map_err(|error| Fault::new("created_at", format!("is no time: {error}")))?;
     let messages = listed
         .iter()
         .enumerate()
@@ -54,8 +54,7 @@ fn plan(file: &Path, state: &Fields) -> Result<ThreadPlan, String> {
             let outcome = if index + 1 == last { outcome(state) } else { Outcome::success() };
             Conversation::new(at).run(&thread_id, index + 1, part, outcome)
         })
-        .collect::<Result<Vec<_>, Error>>()
-        .map_err(|error| error.to_string())?;
+        .collect::<Result<Vec<_>, Error>>()?;
     let thread = NewThread {
         display_name: values.string("title"),
         metadata: state
@@ -94,36 +93,43 @@ struct Message {
     role: Role,
     kind: String,
     fields: Fields,
+    tokens: Option<TokenCounts>,
 }
 
 impl Message {
-    fn parse(index: usize, raw: &RawJson) -> Result<Self, String> {
-        let at = format!("values.messages[{index}]");
-        let fields = Fields::parse(raw).ok_or_else(|| format!("{at} is no object with text as keys"))?;
-        let kind = fields.string("type").ok_or_else(|| format!("{at}.type is missing"))?;
+    fn parse(index: usize, raw: &RawJson) -> Result<Self, Fault> {
+        let path = format!("values.messages[{index}]");
+        let fault = |field: &str, reason: &str| Fault::new(format!("{path}{field}"), reason);
+        let fields = Fields::parse(raw).ok_or_else(|| fault("", "is no object with text as keys"))?;
+        let kind = fields.string("type").ok_or_else(|| fault(".type", "is missing"))?;
         let role = match kind.as_str() {
             "human" => Role::Human,
             "ai" | "AIMessageChunk" => Role::Ai,
             "tool" => Role::Tool,
             "system" | "developer" => Role::Context,
             other => {
-                return Err(format!("{at}.type is {other:?}; known are human, ai, tool, system, developer"));
+                let reason = format!("is {other:?}; known are human, ai, tool, system, developer");
+                return Err(fault(".type", &reason));
             }
         };
-        let content = fields.get("content").ok_or_else(|| format!("{at}.content is missing"))?;
+        let content = fields.get("content").ok_or_else(|| fault(".content", "is missing"))?;
         if !content.as_str().starts_with(['"', '[']) {
-            return Err(format!("{at}.content is neither a text nor a list of parts"));
+            return Err(fault(".content", "is neither a text nor a list of parts"));
         }
         if role == Role::Tool && fields.string("tool_call_id").is_none() {
-            return Err(format!("{at}.tool_call_id is missing"));
+            return Err(fault(".tool_call_id", "is missing"));
         }
-        for request in fields.elements("tool_calls") {
-            let named = Fields::parse(&request).is_some_and(|request| request.string("name").is_some());
+        for (number, request) in fields.elements("tool_calls").iter().enumerate() {
+            let named = Fields::parse(request).is_some_and(|request| request.string("name").is_some());
             if !named {
-                return Err(format!("{at}.tool_calls has an entry without a name"));
+                return Err(fault(&format!(".tool_calls[{number}].name"), "is missing"));
             }
         }
-        Ok(Self { index, role, kind, fields })
+        let tokens = match role {
+            Role::Ai => tokens(&fields, &format!("{path}.usage_metadata"))?,
+            Role::Human | Role::Tool | Role::Context => None,
+        };
+        Ok(Self { index, role, kind, fields, tokens })
     }
 
     fn content(&self) -> RawJson {
@@ -159,12 +165,14 @@ fn split(messages: &[Message]) -> Vec<&[Message]> {
 struct Conversation {
     at: Timestamp,
     ids: ItemIds,
-    open: HashMap<String, Open>,
-    order: Vec<String>,
+    calls: Vec<Call>,
+    /// The calls of an id that wait for a result. Models give one id to two calls now and then:
+    /// the first that was asked for is answered first.
+    waiting: HashMap<String, VecDeque<usize>>,
     progress: RunProgress,
 }
 
-struct Open {
+struct Call {
     mark: ItemMark,
     payload: ToolCall,
     done: bool,
@@ -175,8 +183,8 @@ impl Conversation {
         Self {
             at,
             ids: ItemIds::default(),
-            open: HashMap::new(),
-            order: Vec::new(),
+            calls: Vec::new(),
+            waiting: HashMap::new(),
             progress: RunProgress::default(),
         }
     }
@@ -279,8 +287,13 @@ impl Conversation {
         for request in requests {
             events.push(self.request(request, Some(&id), &message.fallback_id())?);
         }
-        let usage = usage(fields, id.as_str(), model, self.at).into_iter().collect();
-        Ok(Group { events, usage })
+        let usage = message.tokens.map(|tokens| UsageDraft {
+            model: model.map(|model| text::clean(&model).into_owned()),
+            raw: fields.get("usage_metadata").cloned(),
+            created_at: self.at,
+            ..UsageDraft::new(SourceId::of_item(&id), tokens)
+        });
+        Ok(Group { events, usage: usage.into_iter().collect() })
     }
 
     fn request(
@@ -293,7 +306,7 @@ impl Conversation {
         let mark = ItemMark {
             call_id: request.id.as_deref().and_then(|id| CallId::new(id).ok()),
             parent_item_id: parent.cloned(),
-            ..ItemMark::new(id.clone(), ItemKind::ToolCall, ItemStatus::InProgress)
+            ..ItemMark::new(id, ItemKind::ToolCall, ItemStatus::InProgress)
         };
         let payload = ToolCall {
             name: request.name,
@@ -304,23 +317,25 @@ impl Conversation {
             extra: None,
         };
         let event = self.record(mark.clone(), Category::Lifecycle, &payload, None)?;
-        let key = request.id.unwrap_or_else(|| id.to_string());
-        self.order.push(key.clone());
-        self.open.insert(key, Open { mark, payload, done: false });
+        if let Some(id) = request.id {
+            self.waiting.entry(id).or_default().push_back(self.calls.len());
+        }
+        self.calls.push(Call { mark, payload, done: false });
         Ok(event)
     }
 
     fn tool(&mut self, message: &Message) -> Result<Vec<EventDraft>, Error> {
-        let call = message.fields.string("tool_call_id").unwrap_or_default();
+        let id = message.fields.string("tool_call_id").unwrap_or_default();
         let mut events = Vec::new();
-        if self.open.get(&call).is_none_or(|open| open.done) {
+        if self.waiting.get(&id).is_none_or(VecDeque::is_empty) {
             let name = message.fields.string("name").unwrap_or_default();
-            let request = ToolRequest { id: Some(call.clone()), name, args: RawJson::null() };
+            let request = ToolRequest { id: Some(id.clone()), name, args: RawJson::null() };
             events.push(self.request(request, None, &message.fallback_id())?);
         }
+        let index = self.waiting.get_mut(&id).and_then(VecDeque::pop_front);
+        let Some(call) = index.and_then(|index| self.calls.get_mut(index)) else { return Ok(events) };
+        call.done = true;
         let failed = message.fields.string("status").as_deref() == Some("error");
-        let Some(open) = self.open.get_mut(&call) else { return Ok(events) };
-        open.done = true;
         let payload = ToolCall {
             content: Some(message.content()),
             error: failed.then(|| ItemError {
@@ -328,20 +343,20 @@ impl Conversation {
                 message: message.summary().unwrap_or_default(),
             }),
             extra: Some(message.fields.clone().without(&["content"]).to_json()),
-            ..open.payload.clone()
+            ..call.payload.clone()
         };
         let status = if failed { ItemStatus::Failed } else { ItemStatus::Completed };
-        let mark = ItemMark { status, ..open.mark.clone() };
+        let mark = ItemMark { status, ..call.mark.clone() };
         events.push(self.record(mark, Category::Message, &payload, Some(&Origin::ToolEnd))?);
         Ok(events)
     }
 
     /// Calls that no message answers.
     fn close(&self) -> Result<Vec<Group>, Error> {
-        let left = self.order.iter().filter_map(|key| self.open.get(key)).filter(|open| !open.done);
-        left.map(|open| {
-            let content = RawJson::encode("content", &open.payload)?;
-            Ok(Group::of(vec![interrupted(open.mark.item_id.clone(), &open.mark, content, self.at)]))
+        let left = self.calls.iter().filter(|call| !call.done);
+        left.map(|call| {
+            let content = RawJson::encode("content", &call.payload)?;
+            Ok(Group::of(vec![interrupted(call.mark.item_id.clone(), &call.mark, content, self.at)]))
         })
         .collect()
     }
@@ -360,23 +375,17 @@ fn requests(fields: &Fields) -> Vec<ToolRequest> {
 }
 
 /// The tokens of the call, where the message has them.
-fn usage(fields: &Fields, id: &str, model: Option<String>, at: Timestamp) -> Option<UsageDraft> {
-    let raw = fields.get("usage_metadata").filter(|raw| raw.is_object())?;
-    let used = Fields::parse(raw)?;
-    let (input, output) = (used.count("input_tokens").unwrap_or(0), used.count("output_tokens").unwrap_or(0));
-    let given = used.object("input_token_details");
-    let tokens = TokenCounts {
-        total: used.count("total_tokens").unwrap_or_else(|| input.saturating_add(output)),
-        cache_read: given.count("cache_read").unwrap_or(0),
-        cache_write: given.count("cache_creation").unwrap_or(0),
-        reasoning: used.object("output_token_details").count("reasoning").unwrap_or(0),
-        ..TokenCounts::of(input, output)
-    };
-    Some(UsageDraft {
-        model: model.map(|model| text::clean(&model).into_owned()),
-        raw: Some(raw.clone()),
-        created_at: at,
-        // Items have ids of their own in the whole file.
-        ..UsageDraft::new(SourceId::new(id).ok()?, tokens)
-    })
+fn tokens(fields: &Fields, path: &str) -> Result<Option<TokenCounts>, Fault> {
+    let Some(used) = fields.get("usage_metadata").and_then(Fields::parse) else { return Ok(None) };
+    let detail = |of: &str, name: &str| used.object(of).count(&format!("{path}.{of}"), name);
+    let input = used.count(path, "input_tokens")?.unwrap_or(0);
+    let output = used.count(path, "output_tokens")?.unwrap_or(0);
+    let counted = TokenCounts::of(input, output);
+    Ok(Some(TokenCounts {
+        total: used.count(path, "total_tokens")?.unwrap_or(counted.total),
+        cache_read: detail("input_token_details", "cache_read")?.unwrap_or(0),
+        cache_write: detail("input_token_details", "cache_creation")?.unwrap_or(0),
+        reasoning: detail("output_token_details", "reasoning")?.unwrap_or(0),
+        ..counted
+    }))
 }

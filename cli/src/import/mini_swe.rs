@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::fields::{Fields, ItemIds};
 use super::plan::{Group, RunPlan, ThreadPlan, admission, event, interrupted, item, origin};
-use super::source::{bad_json, read};
+use super::source::{Fault, bad_json, read};
 use crate::{Failure, money};
 
 /// The tool that runs commands.
@@ -42,28 +42,28 @@ pub(crate) fn parse(file: &Path) -> Result<ThreadPlan, Failure> {
     let text = read(file)?;
     let trajectory: Trajectory = serde_json::from_str(&text).map_err(|error| bad_json(file, &error))?;
     let source = super::fields::compact(&RawJson::from_stored(&text));
-    plan(file, &trajectory, source.as_str()).map_err(|reason| Failure::file(file, reason))
+    plan(file, &trajectory, source.as_str()).map_err(|fault| fault.in_text(file, &text))
 }
 
-fn plan(file: &Path, trajectory: &Trajectory, source: &str) -> Result<ThreadPlan, String> {
-    let thread_id =
-        ThreadId::new(&trajectory.instance_id).map_err(|error| format!("instance_id: {error}"))?;
+fn plan(file: &Path, trajectory: &Trajectory, source: &str) -> Result<ThreadPlan, Fault> {
+    let thread_id = ThreadId::new(&trajectory.instance_id)
+        .map_err(|error| Fault::new("instance_id", format!("is no thread id: {error}")))?;
     let messages = trajectory
         .messages
         .iter()
         .enumerate()
         .map(|(index, raw)| Message::parse(index, raw))
         .collect::<Result<Vec<_>, _>>()?;
-    let started = messages
-        .iter()
-        .find_map(|message| message.at)
-        .ok_or("no assistant message has extra.response.created, so nothing says when the run was")?;
+    let started = messages.iter().find_map(|message| message.at).ok_or_else(|| {
+        let reason = "has no assistant message with extra.response.created, so nothing says when the run was";
+        Fault::new("messages", reason)
+    })?;
     let system_prompt = messages
         .iter()
         .find(|message| message.role == Role::System)
         .map(|message| message.content.to_owned());
     let mut run = Trace::new(&messages, started);
-    run.messages().map_err(|error| error.to_string())?;
+    run.messages()?;
     let thread = NewThread {
         system_prompt,
         model: run.progress.model_name.clone(),
@@ -71,7 +71,7 @@ fn plan(file: &Path, trajectory: &Trajectory, source: &str) -> Result<ThreadPlan
         created_at: started,
         ..NewThread::new(thread_id.clone())
     };
-    let plan = run.finish(&thread_id, &trajectory.info, source).map_err(|error| error.to_string())?;
+    let plan = run.finish(&thread_id, &trajectory.info, source)?;
     Ok(ThreadPlan { file: file.to_owned(), thread, runs: vec![plan] })
 }
 
@@ -87,38 +87,58 @@ struct Message<'a> {
     role: Role,
     content: &'a str,
     response: Option<Fields>,
+    tokens: TokenCounts,
     cost_nanos: Option<u64>,
     at: Option<Timestamp>,
 }
 
 impl<'a> Message<'a> {
-    fn parse(index: usize, raw: &'a RawMessage) -> Result<Self, String> {
+    fn parse(index: usize, raw: &'a RawMessage) -> Result<Self, Fault> {
+        let path = format!("messages[{index}]");
+        let fault = |field: &str, reason: &str| Fault::new(format!("{path}.{field}"), reason);
         let role = match raw.role.as_str() {
             "system" => Role::System,
             "user" => Role::User,
             "assistant" => Role::Assistant,
             other => {
-                return Err(format!(
-                    "messages[{index}].role is {other:?}; known are system, user, assistant"
-                ));
+                let reason = format!("is {other:?}; known are system, user, assistant");
+                return Err(fault("role", &reason));
             }
         };
         let extra = raw.extra.as_ref();
         let response = extra.and_then(|extra| extra.get("response")).and_then(Fields::parse);
-        let wrong = |what: &str| format!("messages[{index}].extra.{what}");
         let at = match response.as_ref().and_then(|response| response.get("created")) {
-            Some(created) => Some(moment(created).ok_or_else(|| wrong("response.created is no time"))?),
-            None => None,
-        };
-        let in_usage = response.as_ref().and_then(|response| response.object("usage").get("cost").cloned());
-        let cost_nanos = match in_usage.or_else(|| extra.and_then(|extra| extra.get("cost")).cloned()) {
-            Some(cost) => {
-                Some(money::nanos(cost.as_str()).ok_or_else(|| wrong("cost is no amount of dollars"))?)
+            Some(created) => {
+                Some(moment(created).ok_or_else(|| fault("extra.response.created", "is no time"))?)
             }
             None => None,
         };
-        Ok(Self { index, role, content: &raw.content, response, cost_nanos, at })
+        let used = response.as_ref().map(|response| response.object("usage")).unwrap_or_default();
+        let tokens = tokens(&used, &format!("{path}.extra.response.usage"))?;
+        let in_usage = used.get("cost").map(|cost| ("extra.response.usage.cost", cost));
+        let cost = in_usage.or_else(|| Some(("extra.cost", extra?.get("cost")?)));
+        let cost_nanos = match cost {
+            Some((field, cost)) => {
+                Some(money::nanos(cost.as_str()).ok_or_else(|| fault(field, "is no amount of dollars"))?)
+            }
+            None => None,
+        };
+        Ok(Self { index, role, content: &raw.content, response, tokens, cost_nanos, at })
     }
+}
+
+/// The tokens of a response, as OpenAI's API names them.
+fn tokens(used: &Fields, path: &str) -> Result<TokenCounts, Fault> {
+    let detail = |of: &str, name: &str| used.object(of).count(&format!("{path}.{of}"), name);
+    let input = used.count(path, "prompt_tokens")?.unwrap_or(0);
+    let output = used.count(path, "completion_tokens")?.unwrap_or(0);
+    let counted = TokenCounts::of(input, output);
+    Ok(TokenCounts {
+        total: used.count(path, "total_tokens")?.unwrap_or(counted.total),
+        cache_read: detail("prompt_tokens_details", "cached_tokens")?.unwrap_or(0),
+        reasoning: detail("completion_tokens_details", "reasoning_tokens")?.unwrap_or(0),
+        ..counted
+    })
 }
 
 /// Unix seconds, whole or with a fraction.
@@ -135,13 +155,21 @@ fn moment(created: &RawJson) -> Option<Timestamp> {
 
 /// The command in the one bash block; `None` where there is none, or more than one.
 fn command(content: &str) -> Option<&str> {
-    let mut blocks = content.split("```bash").skip(1).filter_map(|rest| {
-        let rest = rest.trim_start_matches([' ', '\t', '\r']).strip_prefix('\n')?;
-        let (inside, _) = rest.split_once("\n```")?;
-        Some(inside.trim())
-    });
-    let first = blocks.next()?;
-    blocks.next().is_none().then_some(first)
+    let (inside, rest) = block(content)?;
+    block(rest).is_none().then_some(inside.trim())
+}
+
+/// The first block that the agent's own pattern finds, and what comes after it. The pattern is
+/// "```bash\s*\n(.*?)\n```", where a dot is a line's end too.
+fn block(content: &str) -> Option<(&str, &str)> {
+    // What Python takes for white space and Rust does not: the four information separators.
+    let space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
+    content.match_indices("```bash").find_map(|(at, opening)| {
+        let after = content.get(at + opening.len()..)?;
+        let blank = after.get(..after.find(|c| !space(c)).unwrap_or(after.len()))?;
+        // As much white space as possible, but the block must still end somewhere.
+        blank.rmatch_indices('\n').find_map(|(end, _)| after.get(end + 1..)?.split_once("\n```"))
+    })
 }
 
 /// The exit code that the output of a command begins with.
@@ -287,7 +315,7 @@ impl<'a> Trace<'a> {
         if let Some(summary) = text::summary(message.content) {
             self.progress.last_ai_message = Some(summary);
         }
-        let usage = message.response.as_ref().and_then(|response| self.usage(message, response, &id, model));
+        let usage = message.response.as_ref().map(|response| self.usage(message, response, &id, model));
         self.groups.push(Group { events, usage: usage.into_iter().collect() });
         Ok(())
     }
@@ -331,25 +359,16 @@ impl<'a> Trace<'a> {
         response: &Fields,
         id: &ItemId,
         model: Option<String>,
-    ) -> Option<UsageDraft> {
-        let used = response.object("usage");
-        let count = |name: &str| used.count(name).unwrap_or(0);
-        let (input, output) = (count("prompt_tokens"), count("completion_tokens"));
-        let tokens = TokenCounts {
-            total: used.count("total_tokens").unwrap_or_else(|| input.saturating_add(output)),
-            cache_read: used.object("prompt_tokens_details").count("cached_tokens").unwrap_or(0),
-            reasoning: used.object("completion_tokens_details").count("reasoning_tokens").unwrap_or(0),
-            ..TokenCounts::of(input, output)
-        };
-        Some(UsageDraft {
+    ) -> UsageDraft {
+        UsageDraft {
             provider: response.string("provider").map(|provider| text::clean(&provider).into_owned()),
             model,
             cost_nanos: message.cost_nanos,
             raw: response.get("usage").cloned(),
             created_at: self.at,
             // The item's id is the response's where that is unique in the file.
-            ..UsageDraft::new(SourceId::new(id).ok()?, tokens)
-        })
+            ..UsageDraft::new(SourceId::of_item(id), message.tokens)
+        }
     }
 
     /// A command whose output never came.
@@ -423,6 +442,15 @@ mod tests {
             ("no block", None),
             ("```bash\nnever closed", None),
             ("```python\nx\n```", None),
+            (
+                "```bash\ncat > a.md <<'E'\n  ```bash\n  ls\n  ```\nE\n```",
+                Some("cat > a.md <<'E'\n  ```bash\n  ls\n  ```\nE"),
+            ),
+            ("```bash\nls\n```bash\npwd\n```", Some("ls")),
+            ("```bash ls\n```\n```bash \t\r\n\n  pwd\n```", Some("pwd")),
+            ("```bash\n\n```", Some("")),
+            ("```bash\n\n```\nls\n```", Some("```\nls")),
+            ("```bash\u{1c}\u{a0}\nls\n```", Some("ls")),
         ];
         for (content, expected) in cases {
             assert_eq!(command(content), expected, "{content}");

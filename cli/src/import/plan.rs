@@ -4,12 +4,12 @@
 //! Each step is decided by the plan alone, so whoever repeats it after a crash is answered
 //! with what is stored and writes only the rest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runledger_core::{
-    Admission, Category, Commit, ErrorKind, EventDraft, EventType, Finish, ItemId, ItemMark, JournalMark,
-    Ledger, NewRun, NewThread, ONCE_TERMINAL, Outcome, RawJson, Run, RunId, RunProgress, RunStatus, Scope,
-    ThreadId, Timestamp, Transition, UsageDraft, event_type, text,
+    Admission, Category, Commit, ErrorKind, EventDraft, EventType, ItemId, ItemMark, JournalMark, Ledger,
+    Limits, NewThread, ONCE_TERMINAL, Outcome, RawJson, Run, RunId, RunProgress, RunStatus, Scope, ThreadId,
+    Timestamp, Transition, UsageDraft, event_type, text,
 };
 use serde_json::{Map, Value};
 
@@ -27,6 +27,17 @@ pub(crate) struct ThreadPlan {
     pub(crate) file: PathBuf,
     pub(crate) thread: NewThread,
     pub(crate) runs: Vec<RunPlan>,
+}
+
+impl ThreadPlan {
+    /// Refuses a plan that no store takes whole, without asking one.
+    pub(crate) fn require_storable(&self) -> Result<(), Failure> {
+        self.runs.iter().try_for_each(|run| {
+            run.require_storable(&self.thread).map_err(|reason| {
+                Failure::file(&self.file, format!("run {:?}: {reason}", run.run_id.as_str()))
+            })
+        })
+    }
 }
 
 /// One run of it.
@@ -140,6 +151,46 @@ impl RunPlan {
         batches
     }
 
+    /// Everything of the run as it is appended: the admission, the log, the end. The epoch of the
+    /// marks is whichever the admission opens.
+    fn commits(&self, thread: &NewThread) -> Vec<Commit> {
+        let of_run = || Commit::of_run(thread.thread_id.clone(), self.run_id.clone());
+        let mut commits = vec![Commit {
+            create_missing: Some(thread.clone()),
+            transition: Some(Transition::Admit(Box::new(self.admission.clone()))),
+            events: self.input.clone(),
+            ..of_run()
+        }];
+        let mut mark = JournalMark { epoch: 0, ordinal: 0 };
+        for (index, batch) in self.batches().into_iter().enumerate() {
+            let transition = (index == 0).then_some(Transition::Start { at: self.admission.created_at });
+            let sent = batch.events.len() as u64;
+            commits.push(Commit {
+                mark: Some(mark),
+                events: batch.events,
+                usage: batch.usage,
+                transition,
+                ..of_run()
+            });
+            mark.ordinal += sent;
+        }
+        commits.push(Commit {
+            mark: Some(mark),
+            events: vec![self.terminal()],
+            progress: self.progress.clone(),
+            transition: Some(Transition::Finish { outcome: self.outcome.clone(), at: self.finished_at }),
+            ..of_run()
+        });
+        commits
+    }
+
+    /// Refuses what no store takes. A store would refuse it too, but only after the commits before it.
+    fn require_storable(&self, thread: &NewThread) -> Result<(), String> {
+        self.commits(thread).into_iter().try_for_each(|commit| {
+            commit.prepare(&Limits::default()).map(drop).map_err(|error| error.to_string())
+        })
+    }
+
     async fn stored(
         &self,
         ledger: &Ledger,
@@ -151,6 +202,22 @@ impl RunPlan {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Checks, without writing, that the thread is new or the scope's: a store says so only when the
+/// files before it are written.
+pub(crate) async fn require_free(
+    ledger: &Ledger,
+    scope: &Scope,
+    file: &Path,
+    thread: &ThreadId,
+) -> Result<(), Failure> {
+    match ledger.threads().head(&Scope::System, thread).await {
+        Ok(head) if scope.sees(head.owner_id.as_ref()) => Ok(()),
+        Ok(_) => Err(Failure::Taken { file: file.to_owned(), thread: thread.to_string() }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::from(error).in_file(file)),
     }
 }
 
@@ -180,15 +247,9 @@ pub(crate) async fn write(
                 return Err(Failure::Changed { file: plan.file.clone(), run: run.run_id.to_string() });
             }
             Some(stored) if stored.status.is_terminal() => summary.skipped += 1,
-            Some(stored) => {
+            stored => {
                 summary.runs += 1;
-                append(ledger, scope, plan, run, &stored, summary).await?;
-            }
-            None => {
-                let admitted = ledger.admit(scope, new_run(plan, run)).await?.run;
-                summary.runs += 1;
-                count(&run.input, summary);
-                append(ledger, scope, plan, run, &admitted, summary).await?;
+                append(ledger, scope, plan, run, stored.as_ref(), summary).await?;
             }
         }
     }
@@ -196,61 +257,53 @@ pub(crate) async fn write(
     Ok(())
 }
 
-fn new_run(plan: &ThreadPlan, run: &RunPlan) -> NewRun {
-    NewRun {
-        admission: run.admission.clone(),
-        input: run.input.clone(),
-        create_missing: Some(plan.thread.clone()),
-        ..NewRun::new(plan.thread.thread_id.clone(), run.run_id.clone())
-    }
-}
-
+/// Appends the run's commits, from the admission or, where an import was cut off, from what it left.
 async fn append(
     ledger: &Ledger,
     scope: &Scope,
     plan: &ThreadPlan,
     run: &RunPlan,
-    stored: &Run,
+    stored: Option<&Run>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    let thread = &plan.thread.thread_id;
-    let mut mark = JournalMark { epoch: stored.epoch, ordinal: 0 };
-    for (index, batch) in run.batches().into_iter().enumerate() {
-        // An import that was cut off had started the run already.
-        let start = index == 0 && stored.status == RunStatus::Pending;
-        let sent = batch.events.len() as u64;
-        let commit = Commit {
-            mark: Some(mark),
-            usage: batch.usage.clone(),
-            transition: start.then_some(Transition::Start { at: run.admission.created_at }),
-            ..Commit::of_run(thread.clone(), run.run_id.clone())
+    let mut epoch = stored.map_or(0, |run| run.epoch);
+    for mut commit in run.commits(&plan.thread) {
+        match (&commit.transition, stored) {
+            (Some(Transition::Admit(_)), Some(_)) => continue,
+            (Some(Transition::Start { .. }), Some(run)) if run.status != RunStatus::Pending => {
+                commit.transition = None;
+            }
+            _ => {}
+        }
+        if let Some(mark) = &mut commit.mark {
+            mark.epoch = epoch;
+        }
+        let admission = matches!(commit.transition, Some(Transition::Admit(_)));
+        let (events, usage) = (commit.events.clone(), commit.usage.clone());
+        let receipt = match ledger.events().append(scope, commit).await {
+            Ok(receipt) => receipt,
+            // Another import of the same file may have come first.
+            Err(error) if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::Conflict) => {
+                match run.stored(ledger, scope, &plan.thread.thread_id).await? {
+                    Some(run) if run.status.is_terminal() => return Ok(()),
+                    _ => return Err(error.into()),
+                }
+            }
+            // The admission makes a thread that is missing; one that was deleted is never made anew.
+            Err(error) if admission && error.kind() == ErrorKind::NotFound => {
+                return Err(Failure::Taken {
+                    file: plan.file.clone(),
+                    thread: plan.thread.thread_id.to_string(),
+                });
+            }
+            Err(error) => return Err(error.into()),
         };
-        let receipt = ledger.events().append(scope, commit.with_events(batch.events.clone())).await?;
-        mark.ordinal += sent;
-        let new = batch.events.get(receipt.already_stored..).unwrap_or_default();
+        epoch = receipt.epoch;
+        let new = events.get(receipt.already_stored..).unwrap_or_default();
         count(new, summary);
         if !new.is_empty() {
-            batch.usage.iter().for_each(|call| summary.add_usage(call));
+            usage.iter().for_each(|call| summary.add_usage(call));
         }
-    }
-    let terminal = vec![run.terminal()];
-    let finished = ledger
-        .finish(
-            scope,
-            Finish {
-                thread_id: thread.clone(),
-                run_id: run.run_id.clone(),
-                mark,
-                outcome: run.outcome.clone(),
-                at: run.finished_at,
-                events: terminal.clone(),
-                usage: Vec::new(),
-                progress: run.progress.clone(),
-            },
-        )
-        .await?;
-    if finished.receipt.is_some_and(|receipt| receipt.already_stored == 0) {
-        count(&terminal, summary);
     }
     Ok(())
 }

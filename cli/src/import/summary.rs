@@ -27,6 +27,8 @@ pub(crate) struct Summary {
     pub(crate) cost_nanos: u64,
     /// Runs that were in the ledger already.
     pub(crate) skipped: u64,
+    /// Records that the store refused and that were left out.
+    pub(crate) quarantined: u64,
 }
 
 impl Summary {
@@ -75,6 +77,6 @@ impl Summary {
     }
 }
 
-fn counted(number: u64, what: &str) -> String {
+pub(crate) fn counted(number: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(number), if number == 1 { "" } else { "s" })
 }

@@ -110,8 +110,18 @@ impl Output {
 
     /// The result as one JSON document on one line.
     pub(crate) fn json<T: Serialize>(&mut self, document: &T) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.out, document).map_err(|error| wrote(error.into()))?;
+        self.json_part(document)?;
         self.line("")
+    }
+
+    /// A value inside a JSON document that is written as it is read.
+    pub(crate) fn json_part<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.out, value).map_err(|error| wrote(error.into()))
+    }
+
+    /// What stands between the values of such a document.
+    pub(crate) fn part(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.write_all(text.as_bytes()).map_err(wrote)
     }
 
     /// A table.

@@ -12,7 +12,7 @@ use std::io::BufRead;
 
 use runledger_core::{
     Admission, Error, ErrorKind, Ledger, NewRun, NewThread, Outcome, RawJson, Run, RunId, RunTotals, Scope,
-    ThreadHead, ThreadId, Timestamp, text,
+    ThreadId, Timestamp, text,
 };
 use serde::Serialize;
 
@@ -130,8 +130,14 @@ impl Recording {
         Ok(Self { runs: sorter.runs })
     }
 
+    /// The threads it writes to.
+    #[must_use]
+    pub fn threads(&self) -> BTreeSet<&ThreadId> {
+        self.runs.iter().map(|run| &run.thread_id).collect()
+    }
+
     /// Checks, without writing, that each run is new to the ledger, stored as it is here, or begun by
-    /// an import that broke off, and that no thread is somebody else's.
+    /// an import that broke off.
     pub async fn check(&self, ledger: &Ledger, scope: &Scope) -> Result<(), RecordingError> {
         for run in &self.runs {
             run.stored(ledger, scope).await.map_err(|error| run.failed(error))?;
@@ -209,10 +215,7 @@ impl RecordedRun {
     async fn stored(&self, ledger: &Ledger, scope: &Scope) -> Result<Option<Run>, Error> {
         let run = match ledger.runs().get(scope, &self.thread_id, &self.run_id).await {
             Ok(run) => run,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.require_own(ledger, scope).await?;
-                return Ok(None);
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         if !is_import(&run.metadata) {
@@ -223,22 +226,6 @@ impl RecordedRun {
             return Err(Error::conflict(FINGERPRINT, &self.fingerprint, stored));
         }
         Ok(Some(run))
-    }
-
-    /// That the thread is not there, or is the scope's: asked before the first run is written.
-    async fn require_own(&self, ledger: &Ledger, scope: &Scope) -> Result<(), Error> {
-        let thread = &self.thread_id;
-        let of_scope = ledger.threads().head(scope, thread).await;
-        let missing = |answer: &Result<ThreadHead, Error>| {
-            answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        };
-        if missing(&of_scope) && !missing(&ledger.threads().head(&Scope::System, thread).await) {
-            return Err(Error::already_exists("thread", thread));
-        }
-        of_scope.map(drop).or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })
     }
 
     /// Plays the run into a journal; `None` where it is stored already.
