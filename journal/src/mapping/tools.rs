@@ -11,6 +11,7 @@ use runledger_core::{
     Timestamp, ToolCall,
 };
 
+use super::llm::tool_requests;
 use super::{Mapper, Recorded, caller_of, encode, item};
 use crate::callbacks::{ToolEnd, ToolError, ToolStart};
 use crate::message::{Message, RawObject, Role, elements, messages_in};
@@ -443,21 +444,21 @@ impl Mapper {
     }
 
     /// What a history says came of a call. An id that was used before has results of its own there:
-    /// those after the message that asked last are the open calls', in their order, and where that
+    /// those after the message that asked last are in the order of what it asked for, and where that
     /// message is not shown, each result is the call's in its place.
     fn told_of<'m>(&self, index: usize, messages: &'m [Message]) -> Option<&'m Message> {
         let id = self.tools.calls.get(index)?.call_id.as_deref()?;
         let calls = self.tools.by_call_id.get(id)?;
-        let asks = |message: &Message| {
-            message.role == Role::Ai
-                && super::llm::tool_requests(message).iter().any(|it| it.id.as_deref() == Some(id))
-        };
-        let asked = messages.iter().rposition(asks);
-        let mut results = messages[asked.unwrap_or(0)..]
-            .iter()
-            .filter(|message| message.role == Role::Tool && message.tool_call_id().as_deref() == Some(id));
-        let before = |other: &&usize| **other < index && (asked.is_none() || !self.tools.is_done(**other));
-        results.nth(calls.iter().filter(before).count())
+        let asked = messages.iter().enumerate().rev().find_map(|(at, message)| {
+            let requests = if message.role == Role::Ai { tool_requests(message) } else { Vec::new() };
+            let count = requests.iter().filter(|request| request.id.as_deref() == Some(id)).count();
+            (count > 0).then_some((at, count))
+        });
+        let (from, count) = asked.unwrap_or((0, calls.len()));
+        let place = calls[calls.len().saturating_sub(count)..].iter().position(|call| *call == index)?;
+        let is_result =
+            |message: &&Message| message.role == Role::Tool && message.tool_call_id().as_deref() == Some(id);
+        messages[from..].iter().filter(is_result).nth(place)
     }
 
     /// Every call that is still open when the run ends.

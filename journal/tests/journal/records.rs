@@ -385,6 +385,22 @@ async fn a_call_that_repeats_an_id_does_not_take_the_old_result() {
 }
 
 #[tokio::test]
+async fn results_of_one_message_are_told_in_the_order_it_asked() {
+    let bench = Bench::new().await;
+    let twice = r#"{"type":"ai","content":"","id":"a","tool_calls":[
+        {"name":"x","args":{"n":1},"id":"c"},{"name":"x","args":{"n":2},"id":"c"}]}"#;
+    bench.answer("l1", twice);
+    bench.tool_start("t1", "c");
+    bench.tool_end("t1", r#"{"type":"tool","content":"one","tool_call_id":"c"}"#);
+    let result = |content: &str| format!(r#"{{"type":"tool","content":"{content}","tool_call_id":"c"}}"#);
+    let shown = json(&format!("[[{twice},{},{}]]", result("one"), result("two")));
+    bench.journal.on_chat_model_start(ChatModelStart { context: Context::new("l2"), messages: &shown });
+    let (_, events) = bench.end().await;
+    let told = Bench::contents(&events, "l1-call").pop().unwrap();
+    assert_eq!(told.content, Some(RawJson::string("two")));
+}
+
+#[tokio::test]
 async fn counts_are_read_in_any_spelling() {
     for (spelled, input) in
         [("1500", 1_500), ("1.5e3", 1_500), ("12.0", 12), ("-5", 0), ("1e40", 0), ("\"7\"", 0)]
