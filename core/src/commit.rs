@@ -468,10 +468,8 @@ fn check_once_keys(events: &[EventDraft]) -> Result<()> {
 }
 
 fn prepare_usage(mut call: UsageDraft, limits: &Limits) -> Result<UsageDraft> {
-    let t = &mut call.tokens;
-    if t.total == 0 {
-        t.total = t.input.saturating_add(t.output);
-    }
+    call.tokens = call.tokens.with_total();
+    let t = &call.tokens;
     if let Some(raw) = &call.raw {
         check_size("raw", raw.as_str().len(), limits.content_bytes)?;
     }

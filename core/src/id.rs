@@ -159,9 +159,10 @@ impl SourceId {
     /// the same id is the same call.
     #[must_use]
     pub fn of_call(run: &RunId, id: &str) -> Self {
-        match Self::new(format!("{run}/{id}")) {
+        let whole = format!("{run}/{id}");
+        match Self::new(&whole) {
             Ok(source) if !source.is_external() => source,
-            Ok(_) | Err(_) => Self(format!("#{}", crate::text::fingerprint(&format!("{run}/{id}"))).into()),
+            Ok(_) | Err(_) => Self(format!("#{}", crate::text::fingerprint(&whole)).into()),
         }
     }
 

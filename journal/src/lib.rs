@@ -55,5 +55,7 @@ mod report;
 mod run_journal;
 mod writer;
 
+pub use mapping::ItemIds;
+pub use mapping::run::terminal_event;
 pub use report::{FinishedRun, QUARANTINED, Quarantined, Report};
 pub use run_journal::{RunJournal, Settings, user_message};

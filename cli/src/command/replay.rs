@@ -216,7 +216,7 @@ impl Teller<'_> {
         } else {
             self.told.push(id.clone());
             self.runs += 1;
-            add(&mut self.totals, &run.totals);
+            self.totals.add(&run.totals);
             let model = run.model_name.as_deref().map(|model| format!("  {}", one_line(model, 60)));
             output.line(format!(
                 "{}  {}  {}{}",
@@ -390,14 +390,6 @@ impl Teller<'_> {
         let runs = if self.runs == 1 { "1 run".to_owned() } else { format!("{} runs", grouped(self.runs)) };
         output.line(output.style().paint(Tone::Title, &format!("{runs}, {}", tokens(&self.totals))))
     }
-}
-
-fn add(sum: &mut RunTotals, run: &RunTotals) {
-    sum.input_tokens = sum.input_tokens.saturating_add(run.input_tokens);
-    sum.output_tokens = sum.output_tokens.saturating_add(run.output_tokens);
-    sum.total_tokens = sum.total_tokens.saturating_add(run.total_tokens);
-    sum.llm_calls = sum.llm_calls.saturating_add(run.llm_calls);
-    sum.cost_nanos = sum.cost_nanos.saturating_add(run.cost_nanos);
 }
 
 fn tokens(totals: &RunTotals) -> String {

@@ -1,9 +1,8 @@
 //! JSON objects as their fields' text, so that what is imported keeps every digit and escape.
 
-use std::collections::HashSet;
 use std::fmt;
 
-use runledger_core::{ItemId, RawJson, text};
+use runledger_core::RawJson;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -127,32 +126,6 @@ pub(crate) fn compact(json: &RawJson) -> RawJson {
     RawJson::from_stored(&out)
 }
 
-/// The ids of a run's items: the recording's own where they are valid and not taken.
-#[derive(Debug, Default)]
-pub(crate) struct ItemIds(HashSet<ItemId>);
-
-impl ItemIds {
-    /// `wanted`, or else `otherwise` with the first number that makes it free.
-    pub(crate) fn take(&mut self, wanted: Option<&str>, otherwise: &str) -> ItemId {
-        if let Some(id) = wanted.and_then(|text| ItemId::new(text).ok())
-            && self.0.insert(id.clone())
-        {
-            return id;
-        }
-        let mut number = 1;
-        loop {
-            let name = if number == 1 { otherwise.to_owned() } else { format!("{otherwise}-{number}") };
-            let id = ItemId::new(&name).or_else(|_| ItemId::new(text::fingerprint(&name)));
-            if let Ok(id) = id
-                && self.0.insert(id.clone())
-            {
-                return id;
-            }
-            number += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,12 +137,5 @@ mod tests {
         let json = RawJson::parse("test", text).unwrap();
         assert_eq!(compact(&json).as_str(), r#"{"a":[1e400,"b \" \\"],"c":"\udce9 "}"#);
         assert_eq!(Fields::parse(&json).unwrap().to_json(), compact(&json));
-    }
-
-    #[test]
-    fn taken_and_invalid_ids_are_replaced() {
-        let mut ids = ItemIds::default();
-        let taken = [ids.take(Some("a"), "x"), ids.take(Some("a"), "x"), ids.take(None, "x")];
-        assert_eq!(taken.map(|id| id.to_string()), ["a", "x", "x-2"]);
     }
 }

@@ -12,9 +12,10 @@ use runledger_core::{
     ItemStatus, NewThread, Origin, Outcome, RawJson, RunId, RunProgress, SourceId, ThreadId, Timestamp,
     TokenCounts, ToolCall, ToolRequest, UsageDraft, UserMessage, text,
 };
+use runledger_journal::ItemIds;
 
-use super::fields::{Fields, ItemIds, compact};
-use super::plan::{Group, RunPlan, ThreadPlan, admission, event, interrupted, item, origin};
+use super::fields::{Fields, compact};
+use super::plan::{Group, RunPlan, ThreadPlan, admission, event, interrupted, record};
 use super::source::{Fault, bad_json, read};
 use crate::Failure;
 
@@ -233,18 +234,7 @@ impl Conversation {
         let extra = message.fields.clone().without(&["content"]).to_json();
         let payload = UserMessage { content: message.content(), extra: Some(extra) };
         let mark = ItemMark::new(id, ItemKind::UserMessage, ItemStatus::Completed);
-        self.record(mark, Category::Message, &payload, Some(&Origin::Admission))
-    }
-
-    fn record<T: serde::Serialize>(
-        &self,
-        mark: ItemMark,
-        category: Category,
-        payload: &T,
-        from: Option<&Origin>,
-    ) -> Result<EventDraft, Error> {
-        let content = RawJson::encode("content", payload)?;
-        Ok(EventDraft { metadata: from.and_then(origin), ..item(mark, category, content, self.at) })
+        record(mark, Category::Message, &payload, Some(&Origin::Admission), self.at)
     }
 
     fn ai(&mut self, message: &Message) -> Result<Group, Error> {
@@ -260,7 +250,7 @@ impl Conversation {
                 ..ItemMark::new(reasoning, ItemKind::Reasoning, ItemStatus::Completed)
             };
             let payload = Fields::default().with("text", said.clone()).to_json();
-            events.push(self.record(mark, Category::Reasoning, &payload, Some(&Origin::LlmEnd))?);
+            events.push(record(mark, Category::Reasoning, &payload, Some(&Origin::LlmEnd), self.at)?);
             extra =
                 extra.with("additional_kwargs", additional.clone().without(&["reasoning_content"]).to_json());
         }
@@ -283,7 +273,7 @@ impl Conversation {
             extra: Some(extra.to_json()),
         };
         let mark = ItemMark::new(id.clone(), ItemKind::AgentMessage, ItemStatus::Completed);
-        events.push(self.record(mark, Category::Message, &payload, Some(&Origin::LlmEnd))?);
+        events.push(record(mark, Category::Message, &payload, Some(&Origin::LlmEnd), self.at)?);
         for request in requests {
             events.push(self.request(request, Some(&id), &message.fallback_id())?);
         }
@@ -308,15 +298,8 @@ impl Conversation {
             parent_item_id: parent.cloned(),
             ..ItemMark::new(id, ItemKind::ToolCall, ItemStatus::InProgress)
         };
-        let payload = ToolCall {
-            name: request.name,
-            args: request.args,
-            content: None,
-            error: None,
-            duration_ms: None,
-            extra: None,
-        };
-        let event = self.record(mark.clone(), Category::Lifecycle, &payload, None)?;
+        let payload = ToolCall::asked(request.name, request.args);
+        let event = record(mark.clone(), Category::Lifecycle, &payload, None, self.at)?;
         if let Some(id) = request.id {
             self.waiting.entry(id).or_default().push_back(self.calls.len());
         }
@@ -347,7 +330,7 @@ impl Conversation {
         };
         let status = if failed { ItemStatus::Failed } else { ItemStatus::Completed };
         let mark = ItemMark { status, ..call.mark.clone() };
-        events.push(self.record(mark, Category::Message, &payload, Some(&Origin::ToolEnd))?);
+        events.push(record(mark, Category::Message, &payload, Some(&Origin::ToolEnd), self.at)?);
         Ok(events)
     }
 

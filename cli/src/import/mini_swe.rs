@@ -11,11 +11,12 @@ use runledger_core::{
     NewThread, Origin, Outcome, RawJson, RunId, RunProgress, SourceId, TerminalStatus, ThreadId, Timestamp,
     TokenCounts, ToolCall, ToolRequest, UsageDraft, UserMessage, event_type, text,
 };
+use runledger_journal::ItemIds;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::fields::{Fields, ItemIds};
-use super::plan::{Group, RunPlan, ThreadPlan, admission, event, interrupted, item, origin};
+use super::fields::Fields;
+use super::plan::{Group, RunPlan, ThreadPlan, admission, event, interrupted, record};
 use super::source::{Fault, bad_json, read};
 use crate::{Failure, money};
 
@@ -235,7 +236,7 @@ impl<'a> Trace<'a> {
         let id = self.ids.take(None, &format!("message-{}", message.index));
         let payload = UserMessage { content: RawJson::string(message.content), extra: None };
         let mark = ItemMark::new(id, kind, ItemStatus::Completed);
-        let event = self.record(mark, Category::Message, &payload, Some(&Origin::Admission))?;
+        let event = record(mark, Category::Message, &payload, Some(&Origin::Admission), self.at)?;
         if self.begun {
             self.groups.push(Group::of(vec![EventDraft { metadata: None, ..event }]));
         } else {
@@ -245,17 +246,6 @@ impl<'a> Trace<'a> {
             self.input.push(event);
         }
         Ok(())
-    }
-
-    fn record<T: serde::Serialize>(
-        &self,
-        mark: ItemMark,
-        category: Category,
-        payload: &T,
-        from: Option<&Origin>,
-    ) -> Result<EventDraft, Error> {
-        let content = RawJson::encode("content", payload)?;
-        Ok(EventDraft { metadata: from.and_then(origin), ..item(mark, category, content, self.at) })
     }
 
     fn output(&self, mark: ItemMark, call: ToolCall, output: &str) -> Result<EventDraft, Error> {
@@ -275,7 +265,7 @@ impl<'a> Trace<'a> {
             extra: code.map(|code| RawJson::from(json!({ "returncode": code }))),
             ..call
         };
-        self.record(ItemMark { status, ..mark }, Category::Message, &payload, Some(&Origin::ToolEnd))
+        record(ItemMark { status, ..mark }, Category::Message, &payload, Some(&Origin::ToolEnd), self.at)
     }
 
     fn assistant(&mut self, message: &Message<'_>) -> Result<(), Error> {
@@ -305,7 +295,7 @@ impl<'a> Trace<'a> {
             extra: message.response.as_ref().map(|response| extra(response, &choice, &said)),
         };
         let mark = ItemMark::new(id.clone(), ItemKind::AgentMessage, ItemStatus::Completed);
-        events.push(self.record(mark, Category::Message, &payload, Some(&Origin::LlmEnd))?);
+        events.push(record(mark, Category::Message, &payload, Some(&Origin::LlmEnd), self.at)?);
         if let Some(request) = request {
             events.push(self.begin(request, &id, &fallback)?);
         }
@@ -330,7 +320,7 @@ impl<'a> Trace<'a> {
             ..ItemMark::new(id, ItemKind::Reasoning, ItemStatus::Completed)
         };
         let payload = Fields::default().with("text", reasoning).to_json();
-        self.record(mark, Category::Reasoning, &payload, Some(&Origin::LlmEnd)).map(Some)
+        record(mark, Category::Reasoning, &payload, Some(&Origin::LlmEnd), self.at).map(Some)
     }
 
     fn begin(&mut self, request: ToolRequest, parent: &ItemId, fallback: &str) -> Result<EventDraft, Error> {
@@ -340,15 +330,8 @@ impl<'a> Trace<'a> {
             parent_item_id: Some(parent.clone()),
             ..ItemMark::new(id, ItemKind::CommandExecution, ItemStatus::InProgress)
         };
-        let payload = ToolCall {
-            name: request.name,
-            args: request.args,
-            content: None,
-            error: None,
-            duration_ms: None,
-            extra: None,
-        };
-        let event = self.record(mark.clone(), Category::Lifecycle, &payload, None)?;
+        let payload = ToolCall::asked(request.name, request.args);
+        let event = record(mark.clone(), Category::Lifecycle, &payload, None, self.at)?;
         self.open = Some((mark, payload));
         Ok(event)
     }

@@ -7,11 +7,11 @@
 use std::path::{Path, PathBuf};
 
 use runledger_core::{
-    Admission, Category, Commit, ErrorKind, EventDraft, EventType, ItemId, ItemMark, JournalMark, Ledger,
-    Limits, NewThread, ONCE_TERMINAL, Outcome, RawJson, Run, RunId, RunProgress, RunStatus, Scope, ThreadId,
+    Admission, Category, Commit, Error, ErrorKind, EventDraft, EventType, ItemId, ItemMark, JournalMark,
+    Ledger, Limits, NewThread, Outcome, RawJson, Run, RunId, RunProgress, RunStatus, Scope, ThreadId,
     Timestamp, Transition, UsageDraft, event_type, text,
 };
-use serde_json::{Map, Value};
+use runledger_journal::terminal_event;
 
 use super::Summary;
 use crate::Failure;
@@ -87,8 +87,20 @@ pub(crate) fn item(mark: ItemMark, category: Category, content: RawJson, at: Tim
     }
 }
 
+/// The record of an item with this payload, and where it is from.
+pub(crate) fn record<T: serde::Serialize>(
+    mark: ItemMark,
+    category: Category,
+    payload: &T,
+    from: Option<&runledger_core::Origin>,
+    at: Timestamp,
+) -> Result<EventDraft, Error> {
+    let content = RawJson::encode("content", payload)?;
+    Ok(EventDraft { metadata: from.and_then(origin), ..item(mark, category, content, at) })
+}
+
 /// Where a message is from, as an event's metadata.
-pub(crate) fn origin(origin: &runledger_core::Origin) -> Option<RawJson> {
+fn origin(origin: &runledger_core::Origin) -> Option<RawJson> {
     Some(RawJson::from(serde_json::json!({ "origin": origin.as_str() })))
 }
 
@@ -110,22 +122,6 @@ impl RunPlan {
     fn started(&self) -> EventDraft {
         let content = RawJson::from(serde_json::json!({ "run_id": self.run_id.as_str() }));
         event(event_type::RUN_STARTED, Category::Lifecycle, content, self.admission.created_at)
-    }
-
-    fn terminal(&self) -> EventDraft {
-        let mut content = Map::new();
-        content.insert("status".to_owned(), Value::from(self.outcome.status.status().as_str()));
-        if let Some(reason) = &self.outcome.stop_reason {
-            content.insert("stop_reason".to_owned(), Value::from(reason.as_str()));
-        }
-        if let Some(error) = &self.outcome.error {
-            content.insert("error".to_owned(), Value::from(error.as_str()));
-        }
-        let content = RawJson::from(Value::Object(content));
-        EventDraft {
-            once_key: Some(ONCE_TERMINAL.to_owned()),
-            ..event(self.outcome.status.event_type(), Category::Lifecycle, content, self.finished_at)
-        }
     }
 
     /// The groups as commits take them; the first begins with the run's start.
@@ -176,7 +172,7 @@ impl RunPlan {
         }
         commits.push(Commit {
             mark: Some(mark),
-            events: vec![self.terminal()],
+            events: vec![terminal_event(&self.outcome, None, self.finished_at)],
             progress: self.progress.clone(),
             transition: Some(Transition::Finish { outcome: self.outcome.clone(), at: self.finished_at }),
             ..of_run()

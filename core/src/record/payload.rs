@@ -127,6 +127,14 @@ pub struct ToolCall {
     pub extra: Option<RawJson>,
 }
 
+impl ToolCall {
+    /// A call that was asked for and has no result yet.
+    #[must_use]
+    pub fn asked(name: impl Into<String>, args: RawJson) -> Self {
+        Self { name: name.into(), args, content: None, error: None, duration_ms: None, extra: None }
+    }
+}
+
 /// Why something failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemError {

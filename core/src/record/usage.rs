@@ -49,6 +49,13 @@ impl TokenCounts {
         Self { input, output, total: input.saturating_add(output), ..Self::default() }
     }
 
+    /// With a total: where the provider gave none, input and output.
+    #[must_use]
+    pub fn with_total(self) -> Self {
+        let total = if self.total == 0 { self.input.saturating_add(self.output) } else { self.total };
+        Self { total, ..self }
+    }
+
     /// Adds another call's tokens.
     pub fn add(&mut self, other: &Self) {
         self.input = self.input.saturating_add(other.input);

@@ -309,14 +309,7 @@ impl Mapper {
             ..ItemMark::new(id, ItemKind::ToolCall, ItemStatus::InProgress)
         };
         self.tools.open(&mark, request.id.clone(), &request.name, request.args.clone(), caller.clone());
-        let payload = ToolCall {
-            name: request.name.clone(),
-            args: request.args.clone(),
-            content: None,
-            error: None,
-            duration_ms: None,
-            extra: None,
-        };
+        let payload = ToolCall::asked(request.name.as_str(), request.args.clone());
         item(mark, Category::Lifecycle, caller, encode(&payload), None, at)
     }
 
@@ -447,19 +440,15 @@ pub(crate) fn tokens_of(usage: &RawJson) -> Option<TokenCounts> {
     let count = |object: &RawObject, name: &str| object.get(name).map_or(0, count_of);
     let details = |name: &str| usage.object(name).unwrap_or_default();
     let (input_details, output_details) = (details("input_token_details"), details("output_token_details"));
-    let (input, output) = (count(&usage, "input_tokens"), count(&usage, "output_tokens"));
-    let total = match count(&usage, "total_tokens") {
-        0 => input.saturating_add(output),
-        total => total,
-    };
-    Some(TokenCounts {
-        input,
-        output,
-        total,
+    let given = TokenCounts {
+        input: count(&usage, "input_tokens"),
+        output: count(&usage, "output_tokens"),
+        total: count(&usage, "total_tokens"),
         cache_read: count(&input_details, "cache_read"),
         cache_write: count(&input_details, "cache_creation"),
         reasoning: count(&output_details, "reasoning"),
-    })
+    };
+    Some(given.with_total())
 }
 
 /// A count in any spelling of JSON (`12`, `12.0`, `1.2e1`), its fraction cut off; 0 for what is

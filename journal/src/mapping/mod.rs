@@ -82,7 +82,7 @@ impl Mapper {
     pub(crate) fn new(run_id: RunId, track_usage: bool, input: &[EventDraft]) -> Self {
         let mut ids = ItemIds::default();
         for item in input.iter().filter_map(|event| event.item.as_ref()) {
-            ids.used.insert(item.item_id.clone());
+            ids.note(item.item_id.clone());
         }
         let recorded = input.iter().any(|event| {
             event.item.as_ref().is_some_and(|item| item.kind == runledger_core::ItemKind::UserMessage)
@@ -114,13 +114,19 @@ impl Mapper {
 
 /// The ids of a run's items: the runtime's own where they are valid and not taken, else made from
 /// what the runtime calls the thing, so that the same stream gives the same ids again.
-#[derive(Debug, Default)]
-struct ItemIds {
+#[derive(Clone, Debug, Default)]
+pub struct ItemIds {
     used: HashSet<ItemId>,
 }
 
 impl ItemIds {
-    fn take(&mut self, wanted: Option<&str>, otherwise: &str) -> ItemId {
+    /// Remembers an id that was given elsewhere.
+    pub fn note(&mut self, id: ItemId) {
+        self.used.insert(id);
+    }
+
+    /// `wanted`, or else `otherwise` with the first number that makes it free.
+    pub fn take(&mut self, wanted: Option<&str>, otherwise: &str) -> ItemId {
         if let Some(id) = wanted.and_then(|text| ItemId::new(text).ok())
             && self.used.insert(id.clone())
         {
@@ -205,4 +211,17 @@ fn item(
 /// A field of a callback's metadata, where it is text.
 fn metadata_text(context: &Context<'_>, name: &str) -> Option<String> {
     crate::message::RawObject::parse(context.metadata?)?.string(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn taken_and_invalid_ids_are_replaced() {
+        let mut ids = ItemIds::default();
+        let taken = [ids.take(Some("a"), "x"), ids.take(Some("a"), "x"), ids.take(None, "x")];
+        assert_eq!(taken.map(|id| id.to_string()), ["a", "x", "x-2"]);
+    }
 }

@@ -122,23 +122,8 @@ impl Mapper {
     }
 
     fn terminal(&self, outcome: &Outcome, at: Timestamp) -> EventDraft {
-        let mut content = Map::new();
-        content.insert("status".to_owned(), Value::from(outcome.status.status().as_str()));
-        if let Some(reason) = &outcome.stop_reason {
-            content.insert("stop_reason".to_owned(), Value::from(reason.as_str()));
-        }
-        if let Some(error) = &outcome.error {
-            content.insert("error".to_owned(), Value::from(error.as_str()));
-        }
-        if let Some((kind, message)) = &self.run.error
-            && outcome.status == TerminalStatus::Error
-        {
-            content.insert("cause".to_owned(), json!({ "type": kind, "message": message }));
-        }
-        let mut event =
-            event(outcome.status.event_type(), Category::Lifecycle, None, Value::Object(content), at);
-        event.once_key = Some(ONCE_TERMINAL.to_owned());
-        event
+        let cause = self.run.error.as_ref().map(|(kind, message)| (kind.as_str(), message.as_str()));
+        terminal_event(outcome, cause, at)
     }
 
     fn close_items(&mut self, at: Timestamp) -> Vec<EventDraft> {
@@ -171,7 +156,7 @@ impl Mapper {
                 content: record.content.clone(),
             });
         }
-        self.ids.used.insert(mark.item_id.clone());
+        self.ids.note(mark.item_id.clone());
         if mark.kind == ItemKind::UserMessage {
             self.human.recorded = true;
         }
@@ -214,10 +199,7 @@ impl Mapper {
 
     /// A call that was counted elsewhere. One that took nothing says nothing, and may be told again.
     pub(crate) fn external_usage(&mut self, told: &ExternalUsage<'_>) -> Recorded {
-        let mut tokens = told.tokens;
-        if tokens.total == 0 {
-            tokens.total = tokens.input.saturating_add(tokens.output);
-        }
+        let tokens = told.tokens.with_total();
         if !self.track_usage || tokens.total == 0 || told.source_id.is_empty() {
             return Recorded::default();
         }
@@ -343,6 +325,30 @@ impl Mapper {
             progress: RunProgress { first_human_message, ..RunProgress::default() },
             ..Recorded::default()
         }
+    }
+}
+
+/// The one event that ends a run; `cause` is the class and the message of the error that did, and
+/// is told where that is how the run ended.
+#[must_use]
+pub fn terminal_event(outcome: &Outcome, cause: Option<(&str, &str)>, at: Timestamp) -> EventDraft {
+    let mut content = Map::new();
+    content.insert("status".to_owned(), Value::from(outcome.status.status().as_str()));
+    if let Some(reason) = &outcome.stop_reason {
+        content.insert("stop_reason".to_owned(), Value::from(reason.as_str()));
+    }
+    if let Some(error) = &outcome.error {
+        content.insert("error".to_owned(), Value::from(error.as_str()));
+    }
+    if let Some((kind, message)) = cause
+        && outcome.status == TerminalStatus::Error
+    {
+        content.insert("cause".to_owned(), json!({ "type": kind, "message": message }));
+    }
+    let content = Value::Object(content);
+    EventDraft {
+        once_key: Some(ONCE_TERMINAL.to_owned()),
+        ..event(outcome.status.event_type(), Category::Lifecycle, None, content, at)
     }
 }
 

@@ -239,14 +239,7 @@ impl Mapper {
             call_id: call_id.and_then(|id| CallId::new(id).ok()),
             ..ItemMark::new(self.ids.take(call_id, run_id), ItemKind::ToolCall, ItemStatus::InProgress)
         };
-        let payload = ToolCall {
-            name: name.to_owned(),
-            args: args.clone(),
-            content: None,
-            error: None,
-            duration_ms: None,
-            extra: None,
-        };
+        let payload = ToolCall::asked(name, args.clone());
         let event = item(mark.clone(), Category::Lifecycle, &caller, encode(&payload), None, at);
         (self.tools.open(&mark, call_id.map(str::to_owned), name, args, caller), event)
     }
