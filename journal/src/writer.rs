@@ -299,15 +299,18 @@ impl Writer {
         self.mode = Mode::Stopped(error);
     }
 
-    /// Gives up a batch: its events are counted; what its calls took is stored all the same where
-    /// only the run was taken away, for it was spent.
+    /// Gives up a batch that nobody will store.
     async fn abandon(&mut self, batch: Batch) {
-        let fenced = matches!(&self.mode, Mode::Stopped(error) if error.kind() == ErrorKind::LeaseLost);
-        if !fenced {
-            self.report.lost += batch.events.len() as u64;
-            self.report.usage_lost += batch.usage.len() as u64;
-            return;
+        if matches!(&self.mode, Mode::Stopped(error) if error.kind() == ErrorKind::LeaseLost) {
+            return self.fence(batch).await;
         }
+        self.report.lost += batch.events.len() as u64;
+        self.report.usage_lost += batch.usage.len() as u64;
+    }
+
+    /// Gives up a batch of a run that is not ours any more: its events are counted, and what its calls
+    /// took is stored all the same, for it was spent.
+    async fn fence(&mut self, batch: Batch) {
         self.report.fenced += batch.events.len() as u64;
         let mut backoff = Backoff::new(&self.settings);
         for call in batch.usage {
@@ -411,13 +414,7 @@ impl Writer {
                 let ended_here = receipt.is_some();
                 match receipt {
                     Some(receipt) => self.stored(&receipt),
-                    None => {
-                        self.mode = Mode::Stopped(Error::LeaseLost {
-                            run_id: self.run_id.to_string(),
-                            epoch: run.epoch,
-                        });
-                        self.abandon(last).await;
-                    }
+                    None => self.fence(last).await,
                 }
                 self.mode = Mode::Late;
                 Ok(FinishedRun { run, ended_here, report: self.report.clone() })

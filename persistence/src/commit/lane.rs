@@ -231,9 +231,7 @@ impl Lane {
                 match connection.rows(sql).await {
                     Ok(_) => Ok(true),
                     Err(error) => {
-                        if !Trouble::of(&error).ends_the_connection() {
-                            self.roll_back().await;
-                        }
+                        self.roll_back(Trouble::of(&error)).await;
                         Err(Failed::committing(error))
                     }
                 }
@@ -267,8 +265,12 @@ impl Lane {
         }
     }
 
-    /// Ends whatever is open. A connection that cannot even do that is given up.
-    async fn roll_back(&mut self) {
+    /// Ends whatever is open after a trouble. A connection that cannot even do that is given up; one
+    /// that is of no more use is not asked.
+    async fn roll_back(&mut self, after: Trouble) {
+        if after.ends_the_connection() {
+            return;
+        }
         let Some(connection) = &mut self.connection else { return };
         if let Err(error) = connection.run("ROLLBACK").await
             && !matches!(Trouble::of(&error), Trouble::Other)
@@ -313,15 +315,13 @@ impl Lane {
             };
             let (error, stage) = match failed {
                 Failed::Stored(error) => {
-                    self.roll_back().await;
+                    self.roll_back(Trouble::Other).await;
                     return (Vec::new(), Some((jobs, Final::Stored(error))));
                 }
                 Failed::Driver { error, stage } => (error, stage),
             };
             let trouble = Trouble::of(&error);
-            if !trouble.ends_the_connection() {
-                self.roll_back().await;
-            }
+            self.roll_back(trouble).await;
             match trouble {
                 // A thread that is not there cannot be locked: somebody else made it meanwhile.
                 Trouble::Broken
