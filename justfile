@@ -32,6 +32,10 @@ lint:
 test:
     cargo test {{crates}}
 
+# breaks things on purpose (short or long) and prints what was broken and what was found
+chaos form="short":
+    .ci/chaos {{form}}
+
 # builds the API documentation, warnings being errors
 doc:
     RUSTDOCFLAGS=-Dwarnings cargo doc {{crates}} --no-deps
@@ -54,13 +58,13 @@ image:
 
 # runs what must pass each time, with the seconds of each step
 ci:
-    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test
+    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test chaos
 
 # measures appends and pages (criterion)
 bench *arguments:
     cargo bench --locked -p runledger-persistence {{arguments}}
 
 # runs what takes longer or needs the network, after `just ci`
-ci-long: ci
+ci-long: ci (chaos "long")
     cargo deny --all-features --locked check advisories
     cargo bench --locked -p runledger-persistence

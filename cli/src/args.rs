@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runledger_core::{
-    Caller, Cursor, EventType, ListRange, OwnerId, RunId, Scope, SeqRange, TaskId, ThreadId,
+    Caller, Cursor, EventType, ListRange, OperationKind, OwnerId, RunId, RunStatus, Scope, SeqRange, TaskId,
+    ThreadId, Timestamp,
 };
 use runledger_migration::DEFAULT_DATABASE_URL;
+
+use crate::command::spool::SpoolArgs;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -44,6 +47,8 @@ pub enum Command {
     Usage(UsageArgs),
     /// Tell a thread's runs: what was said, which tools ran, what it took.
     Replay(ReplayArgs),
+    /// List or store what journals left on the disk while the database was away.
+    Spool(SpoolArgs),
     /// Make or check the database's schema.
     Migrate(runledger_migration::command::MigrateArgs),
 }
@@ -242,6 +247,19 @@ pub struct RunsArgs {
     /// Only this run.
     #[arg(long)]
     pub run: Option<RunId>,
+    /// Only runs with this status: queued, pending, running, success, error, timeout, interrupted,
+    /// budget_exhausted.
+    #[arg(long, conflicts_with = "run", value_parser = |text: &str| RunStatus::parse("status", text))]
+    pub status: Option<RunStatus>,
+    /// Only runs of this kind: run, checkpoint_write, artifact_write, delete.
+    #[arg(long, conflicts_with = "run", value_parser = |text: &str| OperationKind::parse("kind", text))]
+    pub kind: Option<OperationKind>,
+    /// Only runs asked for at this time or later: 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "TIME", conflicts_with = "run", value_parser = |text: &str| Timestamp::parse("from", text))]
+    pub from: Option<Timestamp>,
+    /// Only runs asked for before this time.
+    #[arg(long, value_name = "TIME", conflicts_with = "run", value_parser = |text: &str| Timestamp::parse("before", text))]
+    pub before: Option<Timestamp>,
     #[command(flatten)]
     pub range: ListArgs,
     #[command(flatten)]
@@ -298,6 +316,9 @@ fn caller(text: &str) -> runledger_core::Result<Caller> {
 pub struct UsageArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Of a thread: leave out the run that has not ended.
+    #[arg(long)]
+    pub ended: bool,
     /// Of a run: model calls listed at most, 1 to 1000.
     #[arg(long, default_value_t = runledger_core::DEFAULT_LIMIT)]
     pub limit: u32,
@@ -339,6 +360,7 @@ impl Command {
             Self::Events(args) => args.reader.json,
             Self::Usage(args) => args.reader.json,
             Self::Replay(args) => args.reader.json,
+            Self::Spool(args) => args.wants_json(),
         }
     }
 }

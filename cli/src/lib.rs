@@ -30,6 +30,7 @@ pub use args::{
     Cli, Command, DatabaseArgs, DemoArgs, EventsArgs, Format, ImportArgs, ListArgs, LogArgs, ReaderArgs,
     ReplayArgs, RunsArgs, SeqArgs, TargetArgs, ThreadsArgs, UsageArgs,
 };
+pub use command::spool::{SpoolArgs, SpoolCommand, SpoolListArgs, SpoolRecoverArgs};
 pub use failure::{Failure, Shown};
 pub use output::Output;
 use runledger_persistence::SqlLedger;
@@ -83,6 +84,7 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
     match command {
         Command::Demo(args) => command::demo::run(args, output).await,
         Command::Import(args) => command::import::run(args, output).await,
+        Command::Spool(args) => command::spool::run(args, output).await,
         Command::Replay(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::replay::run(args, &ledger, output).await).await

@@ -51,6 +51,20 @@ impl Timestamp {
     pub fn millis_since(self, earlier: Self) -> u64 {
         u64::try_from((self.0 - earlier.0).num_milliseconds()).unwrap_or(0)
     }
+
+    /// The moment that much later; where chrono cannot hold it, this moment.
+    #[must_use]
+    pub fn after(self, duration: std::time::Duration) -> Self {
+        let later = chrono::Duration::from_std(duration).ok().and_then(|by| self.0.checked_add_signed(by));
+        later.map_or(self, Self::from)
+    }
+
+    /// The moment that much earlier; where chrono cannot hold it, this moment.
+    #[must_use]
+    pub fn before(self, duration: std::time::Duration) -> Self {
+        let earlier = chrono::Duration::from_std(duration).ok().and_then(|by| self.0.checked_sub_signed(by));
+        earlier.map_or(self, Self::from)
+    }
 }
 
 impl From<DateTime<Utc>> for Timestamp {

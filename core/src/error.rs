@@ -106,10 +106,13 @@ pub enum Error {
         #[source]
         source: Option<BoxError>,
     },
-    /// The database's schema is not the one this version needs.
-    #[error("the database schema is {found}, this version needs {needed}; run `runledger migrate up`")]
+    /// What is stored has another schema than this version needs.
+    #[error(
+        "the schema is {found}, this version needs {needed}; run `runledger migrate up`, or a newer version of \
+         this program where the schema is the newer"
+    )]
     SchemaMismatch {
-        /// What the database has.
+        /// What is stored.
         found: String,
         /// What this version needs.
         needed: String,

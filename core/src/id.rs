@@ -124,6 +124,8 @@ id_types! {
     CallId = "call_id";
     /// A delegated task whose events share it.
     TaskId = "task_id";
+    /// A process that executes runs, new at each start.
+    WorkerId = "worker_id";
     /// One model call, in the ids of whoever counted it. Unique within its thread.
     SourceId = "source_id";
 }

@@ -144,6 +144,7 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
     use pretty_assertions::assert_eq;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     #[test]
@@ -172,5 +173,30 @@ mod tests {
         let raw = RawJson::parse("content", r#"["\udce9","\ud83d\ude00","\\udce9"]"#).unwrap();
         assert_eq!(raw.decode::<Value>().unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(raw.decode_lossy::<Value>().unwrap(), json!(["\u{fffd}", "😀", "\\udce9"]));
+    }
+
+    proptest! {
+        /// Whatever the text is, it is taken as it is or refused.
+        #[test]
+        fn any_text_is_one_document_or_refused(text in "[ \\[\\]{}\",:\\\\0-9eE.+\\-utrflsnad\\PC]{0,60}") {
+            if let Ok(document) = RawJson::parse("content", &text) {
+                prop_assert_eq!(document.as_str(), text.trim_matches([' ', '\t', '\r', '\n']));
+                let _ = document.decode::<Value>();
+                let _ = document.decode_lossy::<Value>();
+                let again = RawJson::parse("content", document.as_str());
+                prop_assert_eq!(again.unwrap(), document);
+            }
+        }
+
+        /// Nesting costs no more stack than parsers allow, and no memory beyond the text.
+        #[test]
+        fn depth_is_refused_or_taken_but_never_felt(depth in 0_usize..200_000, closed in any::<bool>()) {
+            let text = format!("{}{}", "[".repeat(depth), if closed { "]".repeat(depth) } else { String::new() });
+            if let Ok(document) = RawJson::parse("content", &text) {
+                prop_assert_eq!(document.as_str().len(), text.len());
+                let _ = document.decode::<Value>();
+            }
+            let _ = crate::text::require_jsonb("metadata", &RawJson::from_stored(&text));
+        }
     }
 }

@@ -72,11 +72,13 @@ mod wire;
 
 pub use clock::{Clock, SteppingClock, SystemClock, Timestamp};
 pub use commit::{
-    Admission, CHILD_THREAD, Commit, Expected, JournalMark, Limits, MAX_COST_NANOS, MAX_COUNT, Prepared,
-    Receipt, RunProgress, Transition,
+    Admission, CHILD_THREAD, Claim, Commit, Expected, JournalMark, Limits, MAX_COST_NANOS, MAX_COUNT,
+    Prepared, Receipt, RunProgress, Transition,
 };
 pub use error::{Applied, BoxError, Error, ErrorKind, Result};
-pub use id::{AssistantId, CallId, ItemId, MAX_ID_BYTES, OwnerId, RunId, SourceId, TaskId, ThreadId};
+pub use id::{
+    AssistantId, CallId, ItemId, MAX_ID_BYTES, OwnerId, RunId, SourceId, TaskId, ThreadId, WorkerId,
+};
 pub use json::RawJson;
 pub use memory::MemoryLedger;
 pub use page::{Cursor, DEFAULT_LIMIT, ListRange, MAX_LIMIT, Page, SeqPage, SeqRange, SeqScan};

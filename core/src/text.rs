@@ -340,6 +340,33 @@ mod tests {
         assert!(cut["tail"].as_str().unwrap().ends_with("xx\"}"));
     }
 
+    /// A document of strings, spelled in every way that JSON allows: half pairs, escapes of what needs
+    /// none, and text that looks like an escape.
+    fn spelled() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("\\u0000".to_owned()),
+            Just("\\ud83d".to_owned()),
+            Just("\\ude00".to_owned()),
+            Just("\\uF5E7".to_owned()),
+            Just("\u{f5e7}".to_owned()),
+            Just("\u{f5e7}0000".to_owned()),
+            Just("\\\\u0000".to_owned()),
+            Just("\\\"".to_owned()),
+            Just("\\\\".to_owned()),
+            Just("\\n".to_owned()),
+            "[a-f0-9u]{0,4}",
+            "[^\"\\\\\\x00-\\x1f]{0,6}",
+        ];
+        let string =
+            prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("\"{}\"", pieces.concat()));
+        prop_oneof![
+            string.clone(),
+            prop::collection::vec(string.clone(), 0..6)
+                .prop_map(|strings| format!("[{}]", strings.join(","))),
+            (string.clone(), string).prop_map(|(key, value)| format!("{{{key}:[{value},12]}}")),
+        ]
+    }
+
     proptest! {
         #[test]
         fn jsonb_escape_is_reversible(strings in prop::collection::vec("[\u{0}\u{f5e7}\\\\\"u0-9a-f\\PC]{0,20}", 0..4)) {
@@ -349,6 +376,48 @@ mod tests {
             prop_assert!(parsed.iter().all(|s| !s.contains('\0')));
             let back: Vec<String> = serde_json::from_str(&unescape_jsonb(&safe)).unwrap();
             prop_assert_eq!(back, strings);
+        }
+
+        /// A document comes back as JSON, and grows by no more than what an escape adds to a character.
+        #[test]
+        fn jsonb_escape_is_reversible_however_a_string_is_spelled(document in spelled()) {
+            let safe = escape_jsonb(&document);
+            prop_assert!(safe.len() <= document.len() * 7 / 3);
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&safe).is_ok(), "{}", safe);
+            let back = unescape_jsonb(&safe).into_owned();
+            prop_assert!(back.len() <= document.len() * 2);
+            // Half of a pair is no character to a parser; both spellings must be the same to it otherwise.
+            let parsed = |text: &str| -> serde_json::Value {
+                serde_json::from_str(&replace_lone_surrogates(text)).unwrap()
+            };
+            prop_assert_eq!(parsed(&back), parsed(&document));
+            // What was escaped once needs nothing more after its return.
+            prop_assert_eq!(escape_jsonb(&back).into_owned(), safe.into_owned());
+        }
+
+        /// What is cut is JSON still, and not much longer than the cap.
+        #[test]
+        fn what_is_cut_is_a_document_of_about_the_cap(document in spelled(), cap in 0_usize..300) {
+            match truncate_json(&document, cap) {
+                None => prop_assert!(document.len() <= cap),
+                Some(cut) => {
+                    prop_assert!(document.len() > cap);
+                    prop_assert!(cut.len() <= cap + 60, "{} bytes: {}", cut.len(), cut);
+                    prop_assert!(RawJson::parse("content", &cut).is_ok(), "{}", cut);
+                }
+            }
+        }
+
+        /// Escaping twice and undoing it twice is as good as once: text that holds the escape already is safe.
+        #[test]
+        fn what_is_no_document_is_left_as_safe(text in "[\u{f5e7}\\\\u0-9a-fdD\"\\PC]{0,60}", cap in 0usize..64) {
+            let escaped = escape_jsonb(&text);
+            prop_assert!(escaped.len() <= text.len() * 7 / 3);
+            let _ = unescape_jsonb(&escaped);
+            let _ = replace_lone_surrogates(&text);
+            prop_assert!(unescape_jsonb(&text).len() <= text.len() * 2);
+            let _ = truncate_json(&text, cap);
+            prop_assert!(summary(&text).is_none_or(|kept| kept.len() <= text.len() * 4 + 40));
         }
 
         #[test]

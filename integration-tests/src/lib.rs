@@ -9,6 +9,11 @@
 //! | [`postgres`] | the server of this process and databases on it; containers of one's own |
 //! | [`sqlite`] | databases in files |
 //! | [`processes`] | worker processes that a test starts together and collects |
+//! | [`script`] | what runs write that are told again after a process was killed |
+//! | [`proxy`] | connections that break at a chosen byte |
+//! | [`audit`] | whether everything is there, once, in order, and the numbers agree |
+//! | [`load`] | journals that write while something is broken |
+//! | [`fault_table`] | the table of what was broken and what was found |
 //! | [`worker`] | what a worker process does: the jobs of `runledger-test-worker` |
 //!
 //! ```no_run
@@ -28,9 +33,15 @@
 //!
 //! A connection pool belongs to the runtime of the test that made it: tests share URLs, not pools.
 
+pub mod audit;
+pub mod crew;
 mod database;
+pub mod fault_table;
+pub mod load;
 pub mod postgres;
 pub mod processes;
+pub mod proxy;
+pub mod script;
 pub mod sqlite;
 pub mod worker;
 

@@ -8,11 +8,13 @@
 use std::{
     ffi::OsStr,
     io::{self, Read as _},
+    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
 };
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// A running worker. Dropping it ends the process.
@@ -64,6 +66,64 @@ pub async fn run_together(mut workers: Vec<Worker>) -> Vec<Vec<Value>> {
         }
     }
     outcomes
+}
+
+/// What a worker printed before it ended, however it did.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its documents; of a line that was cut off, nothing.
+    pub documents: Vec<Value>,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it said on stderr.
+    pub said: String,
+}
+
+impl Ended {
+    /// Whether a signal ended it.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.status.signal().is_some()
+    }
+}
+
+/// Opens the gate for one worker and waits for its end, which may be a violent one: with `kill_after` it
+/// gets a SIGKILL once it printed so many documents.
+///
+/// # Panics
+/// When it prints anything but JSON.
+pub async fn run_to_end(worker: Worker, kill_after: Option<usize>) -> Ended {
+    let Worker { name, mut child } = worker;
+    drop(child.stdin.take());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let saying = tokio::spawn(async move {
+        let mut said = String::new();
+        if let Some(mut stderr) = stderr {
+            // What is not text is shown by its absence.
+            let _ = stderr.read_to_string(&mut said).await;
+        }
+        said
+    });
+    let mut documents = Vec::new();
+    if let Some(stdout) = stdout {
+        let mut lines = BufReader::new(stdout);
+        let mut line = String::new();
+        while matches!(lines.read_line(&mut line).await, Ok(1..)) && line.ends_with('\n') {
+            match serde_json::from_str(&line) {
+                Ok(document) => documents.push(document),
+                Err(error) => panic!("{name} printed {line:?}, which is not JSON: {error}"),
+            }
+            line.clear();
+            if kill_after == Some(documents.len()) {
+                // It may have ended by itself meanwhile.
+                let _ = child.start_kill();
+            }
+        }
+    }
+    match child.wait().await {
+        Ok(status) => Ended { documents, status, said: saying.await.unwrap_or_default() },
+        Err(error) => panic!("failed to wait for {name}: {error}"),
+    }
 }
 
 impl Worker {
@@ -122,6 +182,17 @@ mod tests {
             run_together(workers).await,
             [vec![json!({"worker": 1}), json!(null)], vec![json!({"worker": 2}), json!(null)]]
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_worker_printed_before_is_kept() {
+        let ended = run_to_end(shell("cat; echo 1; echo 2; exec sleep 600"), Some(2)).await;
+        assert!(ended.was_killed());
+        assert_eq!(ended.documents, [json!(1), json!(2)]);
+        let ended = run_to_end(shell("cat; echo 1; printf 2; echo why >&2; kill -ABRT $$"), None).await;
+        assert!(ended.was_killed());
+        assert_eq!((ended.documents, ended.said.as_str()), (vec![json!(1)], "why\n"));
+        assert!(!run_to_end(shell("cat"), None).await.was_killed());
     }
 
     #[tokio::test]

@@ -1,9 +1,15 @@
 //! What a worker process of a test does: the tests that need many processes start this crate's
-//! program `runledger-test-worker` many times, each with one [`Job`] as JSON, and read one [`Outcome`] from each.
+//! program `runledger-test-worker` many times, each with one [`Job`] as JSON, and read its [`Outcome`]s: one,
+//! but for a job that says what is durable as it goes on.
+
+use std::time::Duration;
 
 use runledger_core::{Category, Commit, EventDraft, EventType, RawJson, RunId, Scope, ThreadId};
 use runledger_persistence::{Config, connect};
 use serde::{Deserialize, Serialize};
+
+use crate::crew;
+use crate::script::{Durable, ThreadScript};
 
 /// One worker's job, passed as its only argument.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,11 +39,34 @@ pub enum Job {
         /// The event's once key.
         once_key: String,
     },
+    /// Goes through a heap of runs with others.
+    Crew(crew::CrewJob),
     /// Brings the schema up to date.
     Migrate {
         /// The database.
         url: String,
     },
+    /// Tells threads, all at once, and says what of them is durable as it becomes so.
+    Tell {
+        /// The database.
+        url: String,
+        /// The threads.
+        threads: Vec<ThreadScript>,
+        /// How many steps of a run go together.
+        batch: u64,
+        /// Where to die on the way.
+        death: Option<Death>,
+    },
+}
+
+/// The place at which a worker ends its process, as a `kill -9` from outside would: nothing is
+/// unwound, flushed or closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// The fail point's name.
+    pub point: String,
+    /// How often it is reached until then, from 1.
+    pub hit: u32,
 }
 
 /// What a worker did, printed as one line of JSON.
@@ -56,15 +85,27 @@ pub enum Outcome {
         /// Whether this worker wrote it.
         created: bool,
     },
+    /// What it did of the heap.
+    Crew(crew::CrewReport),
     /// How many migrations this worker applied.
     Migrated {
         /// Of those that exist.
         applied: usize,
     },
+    /// Something of a thread is durable now.
+    Durable {
+        /// Which of the job's threads.
+        thread: usize,
+        /// What.
+        what: Durable,
+    },
+    /// Every thread is told to its end.
+    Told,
 }
 
-/// Does the job; the error is text for the test that started the worker.
-pub async fn work(job: Job) -> Result<Outcome, String> {
+/// Does the job; `say` is told what is done on the way, the answer is what is done in the end. The
+/// error is text for the test that started the worker.
+pub async fn work(job: Job, say: impl Fn(&Outcome) + Sync) -> Result<Outcome, String> {
     match job {
         Job::Append { url, thread, writer, commits, events } => {
             append(&url, &thread, &writer, commits, events).await.map_err(|error| chain(&error))
@@ -72,13 +113,61 @@ pub async fn work(job: Job) -> Result<Outcome, String> {
         Job::PutIfAbsent { url, thread, run, once_key } => {
             put_if_absent(&url, &thread, &run, once_key).await.map_err(|error| chain(&error))
         }
+        Job::Crew(job) => crew::work(&job).await.map(Outcome::Crew).map_err(|error| chain(&error)),
         Job::Migrate { url } => {
             let report = runledger_migration::up(&url, &runledger_migration::UpOptions::default())
                 .await
                 .map_err(|error| chain(&error))?;
             Ok(Outcome::Migrated { applied: report.applied.len() })
         }
+        Job::Tell { url, threads, batch, death } => {
+            if let Some(death) = death {
+                die_at(&death)?;
+            }
+            tell(&url, &threads, batch, &say).await.map_err(|error| chain(&error))
+        }
     }
+}
+
+#[cfg(feature = "chaos")]
+fn die_at(death: &Death) -> Result<(), String> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    let Death { point, hit } = death.clone();
+    let Some(place) = runledger_persistence::fail_point::FailPoint::named(&point) else {
+        return Err(format!("there is no fail point {point}"));
+    };
+    let reached = AtomicU32::new(0);
+    place.on_reach(move || {
+        if reached.fetch_add(1, Ordering::Relaxed) + 1 == hit {
+            // Long enough for an answer that was given too soon to be printed by another thread.
+            std::thread::sleep(Duration::from_millis(20));
+            std::process::abort();
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(feature = "chaos"))]
+fn die_at(death: &Death) -> Result<(), String> {
+    Err(format!("a worker dies at {} only if it is built with the feature chaos", death.point))
+}
+
+async fn tell(
+    url: &str,
+    threads: &[ThreadScript],
+    batch: u64,
+    say: &(impl Fn(&Outcome) + Sync),
+) -> runledger_core::Result<Outcome> {
+    // Whatever was killed before may hold a lock for a moment.
+    let ledger = connect(Config { busy_timeout: Duration::from_secs(30), ..Config::new(url) }).await?;
+    let tell = |(thread, script): (usize, &ThreadScript)| {
+        let (ledger, script) = (ledger.ledger(), script.clone());
+        async move { script.tell(&ledger, batch, &|what| say(&Outcome::Durable { thread, what })).await }
+    };
+    futures_util::future::try_join_all(threads.iter().enumerate().map(tell)).await?;
+    ledger.close().await;
+    Ok(Outcome::Told)
 }
 
 async fn append(

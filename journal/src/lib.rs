@@ -45,17 +45,54 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A process that executes runs for others has a [`RunManager`], which leases them, tells them when they
+//! are to stop, and ends those of processes that are gone:
+//!
+//! ```
+//! use runledger_core::{MemoryLedger, NewRun, NewThread, Outcome, RunId, Scope, ThreadId};
+//! use runledger_journal::{Admission, ManagerSettings, RunManager};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> runledger_core::Result<()> {
+//! let ledger = MemoryLedger::new().ledger();
+//! let (manager, takeover) = RunManager::start(ledger, ManagerSettings::default()).await?;
+//! assert!(takeover.claimed.is_empty());
+//!
+//! let thread = ThreadId::generate();
+//! let new = NewRun {
+//!     create_missing: Some(NewThread::new(thread.clone())),
+//!     ..NewRun::new(thread, RunId::generate())
+//! };
+//! if let Admission::Active(mut run) = manager.admit(&Scope::System, new).await? {
+//!     let stop = run.cancel_token();
+//!     tokio::select! {
+//!         // The agent works here, with `run.journal()` for its callbacks.
+//!         () = async {} => run.finish(Outcome::success()).await?,
+//!         () = stop.cancelled() => run.finish(Outcome::interrupted("stopped")).await?,
+//!     };
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod adapters;
+mod backoff;
 pub mod callbacks;
+mod intake;
+mod lifecycle;
 mod mapping;
 mod message;
 mod queue;
 mod report;
 mod run_journal;
+mod sender;
+pub mod spool;
 mod writer;
 
+pub use lifecycle::{
+    Admission, ManagedRun, ManagerSettings, OnClaimed, QueuedRun, RunManager, StopReason, Takeover,
+};
 pub use mapping::ItemIds;
-pub use mapping::run::terminal_event;
 pub use report::{FinishedRun, QUARANTINED, Quarantined, Report};
-pub use run_journal::{RunJournal, Settings, user_message};
+pub use run_journal::{Overflow, RunJournal, Settings, SpoolSettings, user_message};

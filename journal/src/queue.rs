@@ -3,8 +3,12 @@
 //! Callbacks put groups in and never wait; the writer takes them out in order. Whoever waits for
 //! something puts a request in, which is answered when its turn comes: so a caller that gives up
 //! waiting takes nothing away.
+//!
+//! What is held is counted from the callback until the store or the spool has it, so the bound is
+//! one on memory and not only on the queue.
 
 use std::collections::VecDeque;
+use std::ops::{AddAssign, SubAssign};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use runledger_core::{EventDraft, Outcome, Result, RunProgress, Timestamp, UsageDraft};
@@ -19,6 +23,65 @@ const MAX_BATCH_EVENTS: usize = 500;
 /// The size at which a commit of the writer takes no more.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
+/// How much memory records take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Size {
+    /// The most of one commit of the writer; `bound` is the most that may be held, if anything is.
+    pub(crate) fn of_commit(bound: Option<Self>) -> Self {
+        let whole = Self { events: MAX_BATCH_EVENTS, bytes: MAX_BATCH_BYTES };
+        bound.map_or(whole, |bound| Self {
+            events: (bound.events / 4).clamp(1, whole.events),
+            bytes: (bound.bytes / 4).clamp(1, whole.bytes),
+        })
+    }
+
+    pub(crate) fn of_event(event: &EventDraft) -> Self {
+        let texts = [
+            event.content.as_str(),
+            event.metadata.as_ref().map_or("", |metadata| metadata.as_str()),
+            event.once_key.as_deref().unwrap_or_default(),
+        ];
+        let bytes = size_of::<EventDraft>() + texts.iter().map(|text| text.len()).sum::<usize>();
+        Self { events: 1, bytes }
+    }
+
+    fn of_call(call: &UsageDraft) -> usize {
+        size_of::<UsageDraft>() + call.raw.as_ref().map_or(0, |raw| raw.as_str().len())
+    }
+
+    pub(crate) fn of(events: &[EventDraft], usage: &[UsageDraft], progress: &RunProgress) -> Self {
+        let told = [&progress.first_human_message, &progress.last_ai_message, &progress.model_name];
+        let told: usize = told.into_iter().flatten().map(String::len).sum();
+        let mut size = Self { events: 0, bytes: told + usage.iter().map(Self::of_call).sum::<usize>() };
+        events.iter().for_each(|event| size += Self::of_event(event));
+        size
+    }
+
+    /// Whether one of the two is above the other's.
+    pub(crate) fn exceeds(self, bound: Self) -> bool {
+        self.events > bound.events || self.bytes > bound.bytes
+    }
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
+}
+
+impl SubAssign for Size {
+    fn sub_assign(&mut self, other: Self) {
+        self.events = self.events.saturating_sub(other.events);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+}
+
 /// The journal's shared half: the state that callbacks change, and what waits.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -26,23 +89,28 @@ pub(crate) struct Shared {
     /// Wakes the writer.
     pub(crate) wake: Notify,
     /// How many waiting events make the writer write at once.
-    pub(crate) batch_events: usize,
+    batch_events: usize,
+    /// The most that may be held; `None` where nobody asked for a bound.
+    bound: Option<Size>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) mapper: Mapper,
     entries: VecDeque<Entry>,
-    waiting: usize,
+    queued: usize,
     requests: usize,
-    pub(crate) peak: usize,
+    held: Size,
+    peak: Size,
+    lost: u64,
+    usage_lost: u64,
 }
 
 /// Something the writer has to do.
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// Events, usage and progress of one callback.
-    Group(Recorded),
+    Group(Recorded, Size),
     /// Say when everything before is durable.
     Barrier(oneshot::Sender<Result<()>>),
     /// End the run.
@@ -60,20 +128,47 @@ pub(crate) struct FinishEntry {
 }
 
 /// What goes into one commit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) events: Vec<EventDraft>,
     pub(crate) usage: Vec<UsageDraft>,
     pub(crate) progress: RunProgress,
 }
 
+/// What the writer sees of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Whether nothing waits.
+    pub(crate) empty: bool,
+    /// Whether so much waits that it is written at once.
+    pub(crate) full: bool,
+    /// Whether somebody waits for an answer.
+    pub(crate) requested: bool,
+    /// Whether half of what may be held is held.
+    pub(crate) pressed: bool,
+}
+
+/// What the callbacks did to memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) peak: Size,
+    pub(crate) lost: u64,
+    pub(crate) usage_lost: u64,
+}
+
 impl Shared {
-    pub(crate) fn new(mapper: Mapper, batch_events: usize) -> Self {
-        Self {
-            inner: Mutex::new(Inner { mapper, entries: VecDeque::new(), waiting: 0, requests: 0, peak: 0 }),
-            wake: Notify::new(),
-            batch_events,
-        }
+    pub(crate) fn new(mapper: Mapper, batch_events: usize, bound: Option<Size>) -> Self {
+        let inner = Inner {
+            mapper,
+            entries: VecDeque::new(),
+            queued: 0,
+            requests: 0,
+            held: Size::default(),
+            peak: Size::default(),
+            lost: 0,
+            usage_lost: 0,
+        };
+        Self { inner: Mutex::new(inner), wake: Notify::new(), batch_events: batch_events.max(1), bound }
     }
 
     /// A panic in a callback's mapping must not take the journal with it: the state is still whole,
@@ -83,16 +178,38 @@ impl Shared {
     }
 
     /// Maps a callback and queues what it records, in one step, so that order holds among threads.
+    ///
+    /// Where the bound leaves no room the group is counted and dropped before it has a place in the
+    /// run's order, so what follows has no gap before it.
     pub(crate) fn record(&self, map: impl FnOnce(&mut Mapper) -> Recorded) {
         let mut inner = self.lock();
         let recorded = map(&mut inner.mapper);
         if recorded.is_empty() {
             return;
         }
+        let size = Size::of(&recorded.events, &recorded.usage, &recorded.progress);
+        if self.bound.is_some_and(|bound| inner.has_no_room(size, bound)) {
+            let first = inner.lost == 0 && inner.usage_lost == 0;
+            inner.lost += recorded.events.len() as u64;
+            inner.usage_lost += recorded.usage.len() as u64;
+            drop(inner);
+            if first {
+                tracing::error!(
+                    "a run's journal holds as much as it may and the spool does not take it fast enough; \
+                     events are lost from here on, and counted"
+                );
+            }
+            return;
+        }
         let first = inner.entries.is_empty();
-        let full = inner.push_group(recorded, self.batch_events);
+        let before = inner.queued;
+        inner.queued += size.events;
+        inner.entries.push_back(Entry::Group(recorded, size));
+        inner.hold(size);
+        let full = before < self.batch_events && inner.queued >= self.batch_events;
+        let wakes = first || full || self.presses(&inner);
         drop(inner);
-        if first || full {
+        if wakes {
             self.wake.notify_one();
         }
     }
@@ -101,64 +218,102 @@ impl Shared {
     pub(crate) fn request(&self, make: impl FnOnce(&mut Mapper) -> Entry) {
         let mut inner = self.lock();
         let entry = make(&mut inner.mapper);
+        if let Entry::Finish(finish) = &entry {
+            // The end of a run is taken whatever is held.
+            inner.hold(finish.size());
+        }
         inner.entries.push_back(entry);
         inner.requests += 1;
         drop(inner);
         self.wake.notify_one();
     }
+
+    fn presses(&self, inner: &Inner) -> bool {
+        self.bound.is_some_and(|bound| {
+            inner.held.exceeds(Size { events: bound.events / 2, bytes: bound.bytes / 2 })
+        })
+    }
+
+    pub(crate) fn see(&self) -> Seen {
+        let inner = self.lock();
+        Seen {
+            empty: inner.entries.is_empty(),
+            full: inner.queued >= self.batch_events,
+            requested: inner.requests > 0,
+            pressed: self.presses(&inner),
+        }
+    }
+
+    /// Counts what the writer reads back from the spool.
+    pub(crate) fn hold(&self, size: Size) {
+        self.lock().hold(size);
+    }
+
+    /// The store or the spool has it.
+    pub(crate) fn release(&self, size: Size) {
+        self.lock().held -= size;
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        let inner = self.lock();
+        Tally { peak: inner.peak, lost: inner.lost, usage_lost: inner.usage_lost }
+    }
 }
 
 impl Inner {
-    fn push_group(&mut self, recorded: Recorded, batch_events: usize) -> bool {
-        let before = self.waiting;
-        self.waiting += recorded.events.len();
-        self.peak = self.peak.max(self.waiting);
-        self.entries.push_back(Entry::Group(recorded));
-        before < batch_events && self.waiting >= batch_events
+    fn hold(&mut self, size: Size) {
+        self.held += size;
+        self.peak.events = self.peak.events.max(self.held.events);
+        self.peak.bytes = self.peak.bytes.max(self.held.bytes);
     }
 
-    /// How many events wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+    /// Whatever its size, a group is taken where nothing else is held.
+    fn has_no_room(&self, size: Size, bound: Size) -> bool {
+        let mut then = self.held;
+        then += size;
+        self.held != Size::default() && then.exceeds(bound)
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Whether somebody waits for an answer.
-    pub(crate) fn is_requested(&self) -> bool {
-        self.requests > 0
+    /// How many events are held.
+    pub(crate) fn held_events(&self) -> usize {
+        self.held.events
     }
 
     /// Takes the next commit's worth of groups, none of them split; empty where a request or nothing is next.
-    pub(crate) fn take_batch(&mut self) -> Batch {
+    pub(crate) fn take_batch(&mut self, most: Size) -> (Batch, Size) {
         let mut batch = Batch::default();
-        let mut bytes = 0;
-        while let Some(Entry::Group(next)) = self.entries.front() {
-            let size: usize = next.events.iter().map(|event| event.content.as_str().len()).sum();
-            let over =
-                batch.events.len() + next.events.len() > MAX_BATCH_EVENTS || bytes + size > MAX_BATCH_BYTES;
-            if over && !batch.is_empty() {
+        let mut size = Size::default();
+        while let Some(Entry::Group(_, next)) = self.entries.front() {
+            let mut then = size;
+            then += *next;
+            if then.exceeds(most) && !batch.is_empty() {
                 break;
             }
-            bytes += size;
-            if let Some(Entry::Group(group)) = self.entries.pop_front() {
-                self.waiting -= group.events.len();
+            if let Some(Entry::Group(group, next)) = self.entries.pop_front() {
+                self.queued -= next.events;
+                size = then;
                 batch.add(group);
             }
         }
-        batch
+        (batch, size)
     }
 
     /// Takes the request that is next.
     pub(crate) fn take_request(&mut self) -> Option<Entry> {
-        if matches!(self.entries.front(), None | Some(Entry::Group(_))) {
+        if matches!(self.entries.front(), None | Some(Entry::Group(..))) {
             return None;
         }
         self.requests -= 1;
         self.entries.pop_front()
+    }
+}
+
+impl FinishEntry {
+    pub(crate) fn size(&self) -> Size {
+        let Recorded { events, usage, progress } = &self.closing.recorded;
+        let mut size = Size::of(events, usage, progress);
+        size += Size::of_event(&self.closing.terminal);
+        size
     }
 }
 

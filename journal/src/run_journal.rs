@@ -1,26 +1,30 @@
 //! The journal of one run: what a runtime holds while the run goes on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use runledger_core::{
     Applied, Caller, Category, ContentText, Error, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus,
     Ledger, NewRun, Origin, Outcome, RawJson, Result, Run, RunId, RunStatus, Scope, ThreadId, Timestamp,
-    UserMessage,
+    UserMessage, WhenTaken,
 };
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::callbacks::{
     ChainEnd, ChainStart, ChatModelStart, ExternalUsage, Failed, ItemRecord, LlmEnd, LlmStart,
     MiddlewareRecord, RuntimeCallbacks, SubagentRecord, ToolEnd, ToolError, ToolStart,
 };
 use crate::mapping::Mapper;
-use crate::queue::{Entry, FinishEntry, Shared};
+use crate::queue::{Entry, FinishEntry, Shared, Size};
 use crate::report::{FinishedRun, Report};
+use crate::sender::{Sender, Target};
+use crate::spool::Head;
 use crate::writer::Writer;
 
 /// How a journal writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// So many waiting events are written at once.
     pub batch_events: usize,
@@ -31,12 +35,24 @@ pub struct Settings {
     /// The longest pause before a commit is sent again.
     pub retry_max: Duration,
     /// How long a commit is sent again before the journal stops; `None` for as long as it takes.
+    /// What is recorded afterwards goes into the spool, or is lost where there is none.
     pub give_up_after: Option<Duration>,
+    /// How long [`RunJournal::finish`] and [`RunJournal::close`] wait for a database that takes
+    /// nothing. Whatever it takes starts the time anew. Afterwards `finish` is answered with
+    /// [`Error::Unavailable`] while the journal goes on, and `close` leaves the rest in the spool,
+    /// or counts it as lost where there is none.
+    pub close_patience: Duration,
+    /// Where records go that the database does not take now.
+    pub overflow: Overflow,
+    /// Cancelled when the run is taken away from this journal, so that the runtime stops. `None` makes
+    /// a token for each journal; see [`RunJournal::cancel_token`].
+    pub cancel: Option<CancellationToken>,
     /// Whether model calls are counted.
     pub track_usage: bool,
 }
 
 impl Default for Settings {
+    /// Everything is held in memory, without a bound.
     fn default() -> Self {
         Self {
             batch_events: 20,
@@ -44,8 +60,62 @@ impl Default for Settings {
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_secs(5),
             give_up_after: None,
+            close_patience: Duration::from_secs(30),
+            overflow: Overflow::Memory,
+            cancel: None,
             track_usage: true,
         }
+    }
+}
+
+/// Where records go that the database does not take now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// They stay in memory, without a bound: nothing is lost as long as the process lives and has
+    /// memory, and all of it when it dies.
+    Memory,
+    /// Memory is bounded, and the rest is kept in a file of the run.
+    Spool(SpoolSettings),
+}
+
+/// When the spool takes over, and what may be held in memory.
+///
+/// Callbacks never wait, not even for the disk. Where they are faster than the database *and* the
+/// disk for so long that memory is used up to its bounds, what comes next is dropped, counted as
+/// `lost` and logged as an error. The records that are left keep their order and their numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// The folder of the files, one per run. It is made where it is missing. It must be on a local
+    /// disk: the lock that keeps two processes from one file is the operating system's.
+    pub folder: PathBuf,
+    /// The spool takes over when a commit has waited so long for the database.
+    pub after: Duration,
+    /// The most events held in memory. The spool takes over at half of it.
+    pub max_queued_events: usize,
+    /// The most bytes held in memory: payloads, metadata, usage as providers gave it, and a fixed
+    /// part for each record. The spool takes over at half of it. One callback's records are taken
+    /// whatever their size where nothing else is held.
+    pub max_queued_bytes: usize,
+    /// The most bytes of a run's file. Beyond it the spool behaves as on a full disk.
+    pub max_file_bytes: u64,
+}
+
+impl SpoolSettings {
+    /// A spool in `folder` that takes over after 2 seconds, with at most 20,000 events or 128 MiB in
+    /// memory and 16 GiB in a file.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            after: Duration::from_secs(2),
+            max_queued_events: 20_000,
+            max_queued_bytes: 128 * 1024 * 1024,
+            max_file_bytes: 16 * 1024 * 1024 * 1024,
+        }
+    }
+
+    fn bound(&self) -> Size {
+        Size { events: self.max_queued_events.max(1), bytes: self.max_queued_bytes.max(1) }
     }
 }
 
@@ -58,6 +128,7 @@ impl Default for Settings {
 pub struct RunJournal {
     shared: Arc<Shared>,
     run: Run,
+    cancel: CancellationToken,
 }
 
 /// A person's message as an event of an admission's input.
@@ -74,7 +145,8 @@ pub fn user_message(id: ItemId, content: RawJson, at: Timestamp) -> EventDraft {
 }
 
 impl RunJournal {
-    /// Admits a run and opens its journal, with the default settings.
+    /// Admits a run and opens its journal, with the default settings: what the database does not take
+    /// is held in memory, without a bound.
     ///
     /// The run's input is durable when this returns. Where the input has no user message, the first
     /// message of a person that a model call shows becomes it. Must be called in a tokio runtime.
@@ -83,16 +155,22 @@ impl RunJournal {
     }
 
     /// As [`RunJournal::begin`]. A key that stands for another run already is
-    /// [`Error::AlreadyExists`]: a run has one journal.
+    /// [`Error::AlreadyExists`]: a run has one journal. A spool folder that cannot be made is
+    /// [`Error::InvalidInput`], before anything is admitted.
     pub async fn begin_with(
         ledger: &Ledger,
         scope: &Scope,
         mut new: NewRun,
         settings: Settings,
     ) -> Result<Self> {
-        if new.admission.first_human_message.is_none() {
-            new.admission.first_human_message = new.input.iter().find_map(said);
+        if new.admission.multitask_strategy.when_taken() == WhenTaken::Wait {
+            let reason = "is enqueue; a run that may have to wait is admitted by a RunManager";
+            return Err(Error::invalid("multitask_strategy", reason));
         }
+        if new.admission.first_human_message.is_none() {
+            new.admission.first_human_message = first_said(&new.input);
+        }
+        make_folder(&settings).await?;
         let mapper = Mapper::new(new.run_id.clone(), settings.track_usage, &new.input);
         let admitted = ledger.admit(scope, new).await?;
         if !admitted.created {
@@ -114,6 +192,7 @@ impl RunJournal {
         input: &[EventDraft],
         settings: Settings,
     ) -> Result<Self> {
+        make_folder(&settings).await?;
         let run = ledger.runs().get(scope, thread, run).await?;
         if !run.status.is_active() {
             return Err(Error::conflict("run status", "pending or running", &run.status));
@@ -122,22 +201,41 @@ impl RunJournal {
         Self::open(ledger, scope, run, mapper, settings)
     }
 
+    /// Opens the journal of a run that was just admitted with `input`.
+    pub(crate) async fn of_admitted(
+        ledger: &Ledger,
+        scope: &Scope,
+        run: Run,
+        input: &[EventDraft],
+        settings: Settings,
+    ) -> Result<Self> {
+        make_folder(&settings).await?;
+        let mapper = Mapper::new(run.run_id.clone(), settings.track_usage, input);
+        Self::open(ledger, scope, run, mapper, settings)
+    }
+
     fn open(ledger: &Ledger, scope: &Scope, run: Run, mapper: Mapper, settings: Settings) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid("runtime", "is missing; open a journal inside a tokio runtime"))?;
-        let shared = Arc::new(Shared::new(mapper, settings.batch_events.max(1)));
-        let writer = Writer::new(
-            Arc::clone(&shared),
-            ledger.clone(),
-            scope.clone(),
-            run.thread_id.clone(),
-            run.run_id.clone(),
-            settings,
-            run.epoch,
-            run.status == RunStatus::Running,
-        );
-        runtime.spawn(writer.run());
-        Ok(Self { shared, run })
+        let bound = match &settings.overflow {
+            Overflow::Memory => None,
+            Overflow::Spool(spool) => Some(spool.bound()),
+        };
+        let shared = Arc::new(Shared::new(mapper, settings.batch_events, bound));
+        let cancel = settings.cancel.clone().unwrap_or_default();
+        let target = Target {
+            thread_id: run.thread_id.clone(),
+            run_id: run.run_id.clone(),
+            epoch: run.epoch,
+            ordinal: 0,
+            started: run.status == RunStatus::Running,
+            late: false,
+        };
+        let head = Head::new(&target, scope);
+        let sender = Sender::new(ledger.clone(), scope.clone(), target, settings.clone(), cancel.clone());
+        let most = Size::of_commit(bound);
+        runtime.spawn(Writer::new(Arc::clone(&shared), settings, head, most, sender).run());
+        Ok(Self { shared, run, cancel })
     }
 
     /// The run as it was admitted.
@@ -146,10 +244,18 @@ impl RunJournal {
         &self.run
     }
 
-    /// How many events wait to be written.
+    /// How many events are held in memory: those that wait, and those on their way.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.shared.lock().waiting()
+        self.shared.lock().held_events()
+    }
+
+    /// Cancelled when the run is taken away: by another worker, by an interruption, by its end or its
+    /// thread's deletion. What the run does then has no effect any more, so a runtime stops it. It
+    /// is [`Settings::cancel`], where that was given.
+    #[must_use]
+    pub fn cancel_token(&self) -> CancellationToken {
+        self.cancel.clone()
     }
 
     /// How the run ended, as far as its root chain told. `None` before it did.
@@ -158,8 +264,8 @@ impl RunJournal {
         self.shared.lock().mapper.outcome()
     }
 
-    /// Waits until everything recorded so far is durable, or says why it will not be.
-    /// Given up, it takes nothing back.
+    /// Waits until everything recorded so far is in the ledger, or says why it will not be. What is in
+    /// the spool only is waited for, however long the database is away. Given up, it takes nothing back.
     pub async fn barrier(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.shared.request(|_| Entry::Barrier(reply));
@@ -169,26 +275,55 @@ impl RunJournal {
     /// Ends the run now: closes what is still open and writes the terminal event, the status and the
     /// last totals in one commit. Given up, it goes on.
     ///
-    /// What is recorded afterwards is late: it is appended to the run without changing how it ended.
+    /// A database that takes nothing for [`Settings::close_patience`] is [`Error::Unavailable`]. The end
+    /// is not taken back: it is in the spool, from which this journal or the next
+    /// [`recover`](crate::spool::recover) stores it; or, without a spool, in memory until the
+    /// journal is closed.
+    ///
+    /// A run that was taken away, or ended by somebody else, is answered as it ended. What is recorded
+    /// afterwards is late: it is appended to the run without changing how it ended.
     pub async fn finish(&self, outcome: Outcome) -> Result<FinishedRun> {
         self.finish_at(outcome, Timestamp::now()).await
     }
 
     /// As [`RunJournal::finish`], at a given time.
     pub async fn finish_at(&self, outcome: Outcome, at: Timestamp) -> Result<FinishedRun> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.request(|mapper| {
-            let closing = mapper.finish(&outcome, at);
-            Entry::Finish(Box::new(FinishEntry { outcome, at, closing, reply }))
-        });
-        answer.await.unwrap_or_else(|_| Err(writer_gone()))
+        self.ender().finish(outcome, at).await
+    }
+
+    /// What ends the run though the journal itself is gone.
+    pub(crate) fn ender(&self) -> Ender {
+        Ender(Arc::clone(&self.shared))
     }
 
     /// Writes what is there, stops the writer, and reports what became of everything.
+    ///
+    /// It waits for a database that takes nothing for [`Settings::close_patience`] and no longer. What
+    /// is unsent then stays in the spool, whose file the report names; without a spool it is lost.
     pub async fn close(self) -> Result<Report> {
         let (reply, answer) = oneshot::channel();
         self.shared.request(|_| Entry::Close(Some(reply)));
         answer.await.map_err(|_| writer_gone())
+    }
+}
+
+/// Ends a journal's run. Asked before the journal is dropped, it is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Ender(Arc<Shared>);
+
+impl Ender {
+    /// Asks at once; the answer may be waited for or not.
+    pub(crate) fn finish(
+        &self,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<FinishedRun>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.0.request(|mapper| {
+            let closing = mapper.finish(&outcome, at);
+            Entry::Finish(Box::new(FinishEntry { outcome, at, closing, reply }))
+        });
+        async move { answer.await.unwrap_or_else(|_| Err(writer_gone())) }
     }
 }
 
@@ -198,11 +333,32 @@ impl Drop for RunJournal {
     }
 }
 
+/// A folder that cannot be used is told before the run begins, not when it is needed.
+async fn make_folder(settings: &Settings) -> Result<()> {
+    let Overflow::Spool(spool) = &settings.overflow else { return Ok(()) };
+    let folder = spool.folder.clone();
+    let made = tokio::task::spawn_blocking(move || std::fs::create_dir_all(folder)).await;
+    made.map_err(std::io::Error::other).flatten().map_err(|error| {
+        Error::invalid(
+            "overflow.folder",
+            format!(
+                "{} cannot be used: {error}; give a folder that may be written to",
+                spool.folder.display()
+            ),
+        )
+    })
+}
+
 fn writer_gone() -> Error {
     Error::Unavailable {
         applied: Applied::Unknown,
         source: "the journal's writer is gone with its runtime".into(),
     }
+}
+
+/// What a person says first in a run's input.
+pub(crate) fn first_said(input: &[EventDraft]) -> Option<String> {
+    input.iter().find_map(said)
 }
 
 /// What a person says in an input event.

@@ -353,7 +353,9 @@ impl Database {
         let transaction = self.writer.begin_with_options(options).await.map_err(failed)?;
         match body(&transaction).await {
             Ok(value) => {
+                fail_point!(EditUncommitted);
                 transaction.commit().await.map_err(|error| error_map::map_commit(operation, error))?;
+                fail_point!(EditDurable);
                 Ok(value)
             }
             Err(error) => {

@@ -1,8 +1,10 @@
 //! What the two databases spell differently, and the one place that knows it.
 
-use runledger_core::{Error, Result};
-use sea_orm::DatabaseBackend;
+use std::time::Duration;
+
+use runledger_core::{Error, Result, Timestamp};
 use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{DatabaseBackend, Value};
 
 /// A database the ledger runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,31 @@ impl Dialect {
             )),
         }
     }
+}
+
+/// Now and so much later, by the database's clock; SQLite's is this machine's. The value takes its place in `values`.
+pub(crate) fn later(backend: DatabaseBackend, by: Duration, values: &mut Vec<Value>) -> String {
+    moment(backend, "+", Timestamp::now().after(by), by, values)
+}
+
+/// So much ago, by the database's clock.
+pub(crate) fn ago(backend: DatabaseBackend, by: Duration, values: &mut Vec<Value>) -> String {
+    moment(backend, "-", Timestamp::now().before(by), by, values)
+}
+
+fn moment(
+    backend: DatabaseBackend,
+    sign: &str,
+    here: Timestamp,
+    by: Duration,
+    values: &mut Vec<Value>,
+) -> String {
+    let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+    let postgres = backend == DatabaseBackend::Postgres;
+    values.push(if postgres { micros.into() } else { here.to_chrono().into() });
+    let place = values.len();
+    // Stable within a statement, so that an index can be searched for it.
+    if postgres { format!("(now() {sign} ${place} * interval '1 microsecond')") } else { format!("${place}") }
 }
 
 /// A document for a jsonb column: jsonb on PostgreSQL, text on SQLite.

@@ -1,4 +1,4 @@
-//! The ledger on SQLite and PostgreSQL.
+//! The ledger on SQLite and PostgreSQL, and its log in files.
 //!
 //! [`connect`] opens a database by URL, checks that its schema is the one this version needs and
 //! hands out the stores that `runledger-core` describes. The schema itself belongs to
@@ -44,12 +44,25 @@
 //! | `commit` | the one write: lanes that hold a connection, groups, the statements |
 //! | `entity` | the tables as SeaORM sees them, and records of their rows |
 //! | `sql` | the stores, one module per trait |
+//! | [`jsonl`] | the log in files, without a database |
+//! | `fail_point` | with the feature `failpoints`: where tests end the process |
+
+/// A place at which a test can end the process; nothing without the feature `failpoints`.
+macro_rules! fail_point {
+    ($point:ident) => {
+        #[cfg(feature = "failpoints")]
+        crate::fail_point::FailPoint::$point.reach();
+    };
+}
 
 mod commit;
 mod connect;
 mod dialect;
 mod entity;
 mod error_map;
+#[cfg(feature = "failpoints")]
+pub mod fail_point;
+pub mod jsonl;
 mod patience;
 mod schema_check;
 mod sql;

@@ -59,7 +59,7 @@ async fn show(
     Agent::begin(ledger, scope, &thread, folder).await?.work().await?;
     replay::thread(ledger, scope, &thread, None, false, output).await?;
     output.line("")?;
-    readers::usage_tables(output, &ledger.usage().by_thread(scope, &thread).await?)?;
+    readers::usage_tables(output, &ledger.usage().by_thread(scope, &thread, true).await?)?;
     Ok(thread)
 }
 

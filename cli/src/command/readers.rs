@@ -59,7 +59,13 @@ pub(crate) async fn runs(args: &RunsArgs, ledger: &Ledger, output: &mut Output) 
     let (items, has_more, next_cursor) = match &args.run {
         Some(run) => (vec![find_run(ledger, &scope, args.thread.as_ref(), run).await?], false, None),
         None => {
-            let filter = RunFilter { thread_id: args.thread.clone(), ..RunFilter::default() };
+            let filter = RunFilter {
+                thread_id: args.thread.clone(),
+                status: args.status.clone(),
+                operation_kind: args.kind.clone(),
+                created_from: args.from,
+                created_before: args.before,
+            };
             let page = ledger.runs().list(&scope, &filter, &args.range.range()?).await?;
             (page.items, page.has_more, page.next_cursor.map(|cursor| cursor.as_str().to_owned()))
         }
@@ -197,7 +203,7 @@ pub(crate) async fn usage(args: &UsageArgs, ledger: &Ledger, output: &mut Output
     let run = run.map(|run| run.run_id);
     let breakdown = match &run {
         Some(run) => ledger.usage().by_run(&scope, &thread, run).await?,
-        None => ledger.usage().by_thread(&scope, &thread).await?,
+        None => ledger.usage().by_thread(&scope, &thread, !args.ended).await?,
     };
     let calls = match &run {
         Some(run) => Some(calls(args, ledger, &scope, &thread, run).await?),

@@ -11,7 +11,6 @@ use runledger_core::{
     Ledger, Limits, NewThread, Outcome, RawJson, Run, RunId, RunProgress, RunStatus, Scope, ThreadId,
     Timestamp, Transition, UsageDraft, event_type, text,
 };
-use runledger_journal::terminal_event;
 
 use super::Summary;
 use crate::Failure;
@@ -172,7 +171,7 @@ impl RunPlan {
         }
         commits.push(Commit {
             mark: Some(mark),
-            events: vec![terminal_event(&self.outcome, None, self.finished_at)],
+            events: vec![EventDraft::terminal(&self.outcome, None, self.finished_at)],
             progress: self.progress.clone(),
             transition: Some(Transition::Finish { outcome: self.outcome.clone(), at: self.finished_at }),
             ..of_run()

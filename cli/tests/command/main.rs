@@ -14,6 +14,8 @@ use serde_json::Value;
 mod imports;
 mod readers;
 mod refusals;
+mod robustness;
+mod spool;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);

@@ -1,6 +1,8 @@
 //! What is read back: lists, sums and replays.
 
+use clap::Parser as _;
 use pretty_assertions::assert_eq;
+use runledger::Cli;
 use runledger_core::{
     Category, Commit, EventDraft, EventType, ItemId, ItemKind, ItemMark, ItemStatus, NewRun, NewThread,
     RawJson, RunId, Scope, ThreadId,
@@ -223,6 +225,36 @@ async fn pages_go_on_where_they_ended() {
     assert_eq!(types["items"].as_array().unwrap().len(), 2);
     assert_eq!(place.run(&["messages", "--thread", "weather", "--limit", "0"]).await.code, 2);
     assert_eq!(place.run(&["runs", "--cursor", "nonsense"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn runs_are_filtered_by_status_kind_and_time() {
+    let place = Place::new();
+    place.import("langgraph-thread", &fixture("weather.json")).await;
+    let all = place.run(&["runs", "--json"]).await.json();
+    let runs = all["items"].as_array().unwrap();
+    let count = async |args: &[&str]| {
+        let found = place.run(&[&["runs", "--json"], args].concat()).await.json();
+        found["items"].as_array().unwrap().len()
+    };
+    let of_status = runs.iter().filter(|run| run["status"] == "success").count();
+    assert_eq!(count(&["--status", "success"]).await, of_status);
+    assert_eq!(count(&["--status", "queued"]).await, 0);
+    assert_eq!((count(&["--kind", "run"]).await, count(&["--kind", "delete"]).await), (runs.len(), 0));
+    let newest = runs[0]["created_at"].as_str().unwrap();
+    let earlier = runs.iter().filter(|run| run["created_at"].as_str().unwrap() < newest).count();
+    assert_eq!(
+        (count(&["--from", newest]).await, count(&["--before", newest]).await),
+        (runs.len() - earlier, earlier)
+    );
+    assert_eq!(count(&["--from", "2100-01-01T00:00:00Z"]).await, 0);
+    for wrong in [["--status", "done"], ["--kind", "walk"], ["--from", "yesterday"]] {
+        let refused = Cli::try_parse_from([&["runledger", "runs"][..], &wrong].concat()).unwrap_err();
+        assert_eq!(refused.exit_code(), 2, "{wrong:?}");
+    }
+    let usage = |ended: &'static [&str]| [&["usage", "--thread", "weather", "--json"][..], ended].concat();
+    let (whole, ended) = (place.run(&usage(&[])).await.json(), place.run(&usage(&["--ended"])).await.json());
+    assert_eq!(whole, ended);
 }
 
 #[tokio::test]

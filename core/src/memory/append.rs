@@ -1,8 +1,10 @@
 //! The commit, judged and stored.
 
 use crate::commit::{Admission, CHILD_THREAD, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
-use crate::record::{Event, HeadState, ItemEntry, Run, RunStatus, RunTotals, ThreadStatus, Visibility};
-use crate::{Error, Result, RunId, Scope, Timestamp};
+use crate::record::{
+    Event, HeadState, ItemEntry, Outcome, Run, RunStatus, RunTotals, ThreadStatus, Visibility, WhenTaken,
+};
+use crate::{Error, Result, RunId, Scope, ThreadId, Timestamp};
 
 use super::MemoryLedger;
 use super::state::Log;
@@ -12,13 +14,11 @@ impl MemoryLedger {
         let prepared = commit.prepare(&self.limits)?;
         let thread = prepared.thread_id.clone();
         let mut state = self.state();
-        for child in prepared.child_threads() {
-            // A deleted child keeps its owner: what it took is told after it is gone, too.
-            let known = state.threads.get(child).is_some_and(|log| scope.sees(log.head.owner_id.as_ref()));
-            if !known {
-                return Err(Error::not_found(CHILD_THREAD, child));
-            }
-        }
+        // A deleted child keeps its owner: what it took is told after it is gone, too.
+        let known = |child: &ThreadId| {
+            state.threads.get(child).is_some_and(|log| scope.sees(log.head.owner_id.as_ref()))
+        };
+        let unknown_child = prepared.child_threads().find(|child| !known(child)).cloned();
         let mut log = match state.log(scope, &thread) {
             Ok(log) => log.clone(),
             // A tombstone or somebody else's thread is never made anew.
@@ -28,7 +28,7 @@ impl MemoryLedger {
                 None => return Err(error),
             },
         };
-        let receipt = log.append(prepared)?;
+        let receipt = log.append(prepared, unknown_child.as_ref())?;
         let last_seq = log.head.next_seq - 1;
         state.threads.insert(thread.clone(), log);
         drop(state);
@@ -38,7 +38,7 @@ impl MemoryLedger {
 }
 
 impl Log {
-    fn append(&mut self, prepared: Prepared) -> Result<Receipt> {
+    fn append(&mut self, prepared: Prepared, unknown_child: Option<&ThreadId>) -> Result<Receipt> {
         if self.head.state == HeadState::Archived {
             return Err(Error::conflict("thread state", "open", &self.head.state));
         }
@@ -61,10 +61,32 @@ impl Log {
         }
         let already_stored = seqs.len();
         self.require_run(&prepared)?;
+        if let Some(child) = unknown_child {
+            return Err(Error::not_found(CHILD_THREAD, child));
+        }
         self.require_new_once_keys(&prepared)?;
-        let base = self.head.next_seq;
-        seqs.extend(base..base + prepared.events.len() as u64);
-        self.store(prepared, base);
+        self.written_at = Timestamp::now();
+        match &prepared.transition {
+            Some(Transition::Interrupt { outcome, at, .. }) => {
+                if let Some(run) = &prepared.run_id {
+                    seqs = self.close(&run.clone(), &outcome.clone(), *at);
+                }
+            }
+            Some(Transition::Admit(admission)) if self.head.active_run_id.is_some() => {
+                match admission.multitask_strategy.when_taken() {
+                    WhenTaken::Replace(outcome) => {
+                        let at = admission.created_at;
+                        if let Some(active) = self.head.active_run_id.clone() {
+                            self.close(&active, &outcome, at);
+                        }
+                        seqs = self.store(prepared);
+                    }
+                    WhenTaken::Wait | WhenTaken::Refuse => self.enqueue(prepared),
+                }
+            }
+            _ => seqs.extend(self.store(prepared)),
+        }
+        self.promote();
         Ok(Receipt { seqs, already_stored, next_seq: self.head.next_seq, epoch: self.head.epoch })
     }
 
@@ -136,7 +158,9 @@ impl Log {
     fn require_run(&self, prepared: &Prepared) -> Result<()> {
         let Some(run_id) = &prepared.run_id else { return Ok(()) };
         if let Some(Transition::Admit(admission)) = &prepared.transition {
-            self.require_idle()?;
+            if admission.multitask_strategy.when_taken() == WhenTaken::Refuse {
+                self.require_idle()?;
+            }
             if self.runs.contains_key(run_id) {
                 return Err(Error::already_exists("run", run_id));
             }
@@ -145,6 +169,7 @@ impl Log {
         let run = self.run(run_id)?;
         if let Some(transition) = &prepared.transition {
             transition.require_from(&run.status)?;
+            self.require_lease(run, transition)?;
         }
         Ok(())
     }
@@ -177,8 +202,9 @@ impl Log {
             .find(|event| event.run_id.as_ref() == run && event.once_key.as_deref() == Some(key))
     }
 
-    /// Stores a commit that was judged.
-    fn store(&mut self, prepared: Prepared, base: u64) {
+    /// Stores a commit that was judged, and gives the seqs of its events.
+    pub(super) fn store(&mut self, prepared: Prepared) -> Vec<u64> {
+        let base = self.head.next_seq;
         let count = prepared.events.len() as u64;
         self.admit(&prepared);
         if prepared.mark.is_some() {
@@ -201,6 +227,7 @@ impl Log {
         }
         self.transit(&prepared);
         self.store_events(prepared, base);
+        (base..base + count).collect()
     }
 
     fn admit(&mut self, prepared: &Prepared) {
@@ -208,18 +235,28 @@ impl Log {
         else {
             return;
         };
-        self.head.epoch += 1;
-        self.head.journal_ordinal = 0;
-        self.head.active_run_id = Some(run_id.clone());
-        let run = Run {
-            thread_id: prepared.thread_id.clone(),
+        let (run_id, admission) = (run_id.clone(), admission.clone());
+        self.open_epoch(&run_id);
+        let run = self.new_run(&run_id, &admission);
+        if let Some(lease) = &admission.lease {
+            self.put_lease(&run_id, lease);
+        }
+        self.set_thread_status(ThreadStatus::Busy, admission.created_at);
+        self.runs.insert(run_id, Run { status: RunStatus::Pending, epoch: self.head.epoch, ..run });
+    }
+
+    /// A run as it is before it gets the slot.
+    pub(super) fn new_run(&self, run_id: &RunId, admission: &Admission) -> Run {
+        Run {
+            thread_id: self.head.thread_id.clone(),
             run_id: run_id.clone(),
             owner_id: self.head.owner_id.clone(),
             assistant_id: admission.assistant_id.clone(),
-            status: RunStatus::Pending,
+            status: RunStatus::Queued,
             visibility: Visibility::Shown,
             operation_kind: admission.operation_kind.clone(),
             multitask_strategy: admission.multitask_strategy.clone(),
+            queue_no: None,
             idempotency_key: admission.idempotency_key.clone(),
             request_hash: admission.request_hash.clone(),
             model_name: admission.model_name.clone(),
@@ -229,7 +266,7 @@ impl Log {
             stop_reason: None,
             follow_up_to_run_id: admission.follow_up_to_run_id.clone(),
             parent_run_id: admission.parent_run_id.clone(),
-            epoch: self.head.epoch,
+            epoch: 0,
             totals: RunTotals::default(),
             first_seq: None,
             last_seq: None,
@@ -240,35 +277,59 @@ impl Log {
             started_at: None,
             finished_at: None,
             updated_at: admission.created_at,
-        };
-        self.runs.insert(run_id.clone(), run);
-        self.set_thread_status(ThreadStatus::Busy, admission.created_at);
+        }
+    }
+
+    /// Gives a run the slot, under a new epoch.
+    pub(super) fn open_epoch(&mut self, run: &RunId) {
+        self.head.epoch += 1;
+        self.head.journal_ordinal = 0;
+        self.head.active_run_id = Some(run.clone());
     }
 
     fn transit(&mut self, prepared: &Prepared) {
         let (Some(transition), Some(run_id)) = (&prepared.transition, &prepared.run_id) else { return };
         let Some(run) = self.runs.get_mut(run_id) else { return };
         match transition {
-            Transition::Admit(_) => {}
+            Transition::Admit(_) | Transition::Interrupt { .. } => {}
+            Transition::Acquire { lease, at } => {
+                run.updated_at = *at;
+                run.epoch = self.head.epoch + 1;
+                let (run_id, lease) = (run_id.clone(), lease.clone());
+                self.open_epoch(&run_id);
+                self.put_lease(&run_id, &lease);
+            }
             Transition::Start { at } => {
                 run.status = RunStatus::Running;
                 run.started_at = Some(*at);
                 run.updated_at = *at;
             }
             Transition::Finish { outcome, at } => {
-                run.status = outcome.status.status();
-                run.error = outcome.error.clone();
-                run.stop_reason = outcome.stop_reason.clone();
-                run.finished_at = Some(*at);
-                run.updated_at = *at;
-                self.head.active_run_id = None;
-                self.head.epoch += 1;
-                self.set_thread_status(outcome.status.thread_status(), *at);
+                let (run_id, outcome) = (run_id.clone(), outcome.clone());
+                self.end(&run_id, &outcome, *at);
             }
         }
     }
 
-    fn set_thread_status(&mut self, status: ThreadStatus, at: Timestamp) {
+    pub(super) fn end(&mut self, run_id: &RunId, outcome: &Outcome, at: Timestamp) {
+        let Some(run) = self.runs.get_mut(run_id) else { return };
+        run.status = outcome.status.status();
+        run.visibility = outcome.visibility();
+        run.error = outcome.error.clone();
+        run.stop_reason = outcome.stop_reason.clone();
+        run.queue_no = None;
+        run.finished_at = Some(at);
+        run.updated_at = at;
+        self.leases.remove(run_id);
+        self.queued.remove(run_id);
+        if self.head.active_run_id.as_ref() == Some(run_id) {
+            self.head.active_run_id = None;
+            self.head.epoch += 1;
+            self.set_thread_status(outcome.thread_status(), at);
+        }
+    }
+
+    pub(super) fn set_thread_status(&mut self, status: ThreadStatus, at: Timestamp) {
         if let Some(thread) = &mut self.thread {
             thread.status = status;
             thread.updated_at = at;

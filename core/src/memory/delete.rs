@@ -72,6 +72,7 @@ impl MemoryLedger {
         let messages = events.iter().filter(|event| event.category == Category::Message).count() as u64;
         log.head.message_count -= messages;
         log.runs.remove(run);
+        log.queued.remove(run);
         Ok(Deleted {
             events: events.len() as u64,
             items: take(&mut log.items, |item| item.run_id == *run).len() as u64,
@@ -95,6 +96,7 @@ impl Log {
         self.items.clear();
         self.usage.clear();
         self.runs.clear();
+        self.leases.clear();
         self.head.message_count = 0;
         Ok(deleted)
     }

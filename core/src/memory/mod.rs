@@ -5,6 +5,7 @@
 
 mod append;
 mod delete;
+mod lifecycle;
 mod read;
 mod state;
 

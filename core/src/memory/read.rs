@@ -2,21 +2,22 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::commit::{Commit, Receipt};
 use crate::record::{
-    Event, EventDraft, ItemEntry, NewThread, Run, Thread, ThreadHead, ThreadPatch, UsageBreakdown,
-    UsageRecord, Visibility,
+    CancelAction, Event, EventDraft, ItemEntry, Lease, NewThread, Run, Thread, ThreadHead, ThreadPatch,
+    UsageBreakdown, UsageRecord, Visibility,
 };
 use crate::store::{
-    AppendSignal, Deleted, EventFilter, EventStore, ItemFilter, ItemStore, PutIfAbsent, RunFilter, RunStore,
-    RunVisibility, ThreadFilter, ThreadStore, UsageStore,
+    AppendSignal, Claimable, Deleted, EventFilter, EventStore, ItemFilter, ItemStore, PutIfAbsent, RunFilter,
+    RunStore, RunVisibility, Sweep, ThreadFilter, ThreadStore, UsageStore,
 };
 use crate::{
     Category, Cursor, Error, ErrorKind, ItemId, ListRange, OwnerId, Page, Result, RunId, Scope, SeqPage,
-    SeqRange, SeqScan, SourceId, ThreadId, Timestamp,
+    SeqRange, SeqScan, SourceId, ThreadId, Timestamp, WorkerId,
 };
 
 use super::MemoryLedger;
@@ -120,6 +121,8 @@ impl RunStore for MemoryLedger {
             scope.sees(run.owner_id.as_ref())
                 && filter.status.as_ref().is_none_or(|status| run.status == *status)
                 && filter.operation_kind.as_ref().is_none_or(|kind| run.operation_kind == *kind)
+                && filter.created_from.is_none_or(|from| run.created_at >= from)
+                && filter.created_before.is_none_or(|before| run.created_at < before)
         });
         Ok(newest_first(
             runs,
@@ -128,6 +131,43 @@ impl RunStore for MemoryLedger {
             |run| (run.created_at, run.run_id.clone(), run.thread_id.clone()),
             |run| Cursor::at_run(run.created_at, &run.run_id, &run.thread_id),
         ))
+    }
+
+    async fn set_visibility(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        visibility: Visibility,
+    ) -> Result<Run> {
+        self.set_visibility_now(scope, thread, run, visibility)
+    }
+
+    async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>> {
+        self.rewind_now(scope, thread, run)
+    }
+
+    async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
+        self.lease_now(scope, thread, run)
+    }
+
+    async fn request_cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+        at: Timestamp,
+    ) -> Result<Option<Lease>> {
+        self.request_cancel_now(scope, thread, run, action, at)
+    }
+
+    async fn renew_leases(&self, scope: &Scope, worker: &WorkerId, ttl: Duration) -> Result<Vec<Lease>> {
+        self.renew_leases_now(scope, worker, ttl)
+    }
+
+    async fn list_claimable(&self, scope: &Scope, sweep: &Sweep, limit: u32) -> Result<Vec<Claimable>> {
+        self.list_claimable_now(scope, sweep, limit)
     }
 }
 
@@ -172,20 +212,7 @@ impl EventStore for MemoryLedger {
         let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
-        let hidden: BTreeSet<&RunId> = match visibility {
-            RunVisibility::All => BTreeSet::new(),
-            RunVisibility::Shown => log
-                .runs
-                .values()
-                .filter(|run| run.visibility != Visibility::Shown)
-                .map(|run| &run.run_id)
-                .collect(),
-        };
-        let messages = log.events.values().filter(|event| {
-            event.category == Category::Message
-                && event.run_id.as_ref().is_none_or(|run| !hidden.contains(run))
-        });
-        Ok(ascending(messages, scan, |event| event.seq))
+        Ok(ascending(messages(log, visibility), scan, |event| event.seq))
     }
 
     async fn list_messages_by_run(
@@ -219,8 +246,13 @@ impl EventStore for MemoryLedger {
         Ok(ascending(log.events.values().filter(|event| filter.accepts(event)), scan, |event| event.seq))
     }
 
-    async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64> {
-        Ok(self.state().log(scope, thread)?.head.message_count)
+    async fn count_messages(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        visibility: RunVisibility,
+    ) -> Result<u64> {
+        Ok(messages(self.state().log(scope, thread)?, visibility).count() as u64)
     }
 
     async fn last_visible_ai_seq_by_run(
@@ -310,9 +342,33 @@ impl UsageStore for MemoryLedger {
         Ok(breakdown(log.usage.values().filter(|call| call.run_id.as_ref() == Some(run))))
     }
 
-    async fn by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<UsageBreakdown> {
-        Ok(breakdown(self.state().log(scope, thread)?.usage.values()))
+    async fn by_thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        include_active: bool,
+    ) -> Result<UsageBreakdown> {
+        let state = self.state();
+        let log = state.log(scope, thread)?;
+        let active = log.head.active_run_id.as_ref().filter(|_| !include_active);
+        Ok(breakdown(log.usage.values().filter(|call| active.is_none() || call.run_id.as_ref() != active)))
     }
+}
+
+/// The messages of a log that a reader sees.
+fn messages(log: &Log, visibility: RunVisibility) -> impl DoubleEndedIterator<Item = &Event> {
+    let hidden: BTreeSet<&RunId> = match visibility {
+        RunVisibility::All => BTreeSet::new(),
+        RunVisibility::Shown => log
+            .runs
+            .values()
+            .filter(|run| run.visibility != Visibility::Shown)
+            .map(|run| &run.run_id)
+            .collect(),
+    };
+    log.events.values().filter(move |event| {
+        event.category == Category::Message && event.run_id.as_ref().is_none_or(|run| !hidden.contains(run))
+    })
 }
 
 fn breakdown<'a>(calls: impl Iterator<Item = &'a UsageRecord>) -> UsageBreakdown {

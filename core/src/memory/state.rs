@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{Event, HeadState, ItemEntry, Run, Thread, ThreadHead, UsageRecord};
-use crate::{Error, ItemId, Result, RunId, Scope, SourceId, ThreadId};
+use crate::record::{
+    Event, EventDraft, HeadState, ItemEntry, Lease, NewLease, Run, Thread, ThreadHead, UsageRecord,
+};
+use crate::{Error, ItemId, Result, RunId, Scope, SourceId, ThreadId, Timestamp};
 
 /// Every thread, deleted ones included: their heads are tombstones.
 #[derive(Debug, Default)]
@@ -21,6 +23,11 @@ pub(super) struct Log {
     pub(super) events: BTreeMap<u64, Event>,
     pub(super) items: BTreeMap<(RunId, ItemId), ItemEntry>,
     pub(super) usage: BTreeMap<SourceId, UsageRecord>,
+    pub(super) leases: BTreeMap<RunId, Lease>,
+    /// What queued runs bring to the log when they get the slot, and who holds them then.
+    pub(super) queued: BTreeMap<RunId, (Vec<EventDraft>, Option<NewLease>)>,
+    /// When the log last grew.
+    pub(super) written_at: Timestamp,
 }
 
 impl Log {
@@ -41,6 +48,9 @@ impl Log {
             events: BTreeMap::new(),
             items: BTreeMap::new(),
             usage: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            written_at: Timestamp::now(),
         }
     }
 

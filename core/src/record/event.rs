@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ItemKind, ItemStatus};
+use super::{ItemKind, ItemStatus, Outcome, TerminalStatus};
 use crate::{CallId, Error, ItemId, RawJson, Result, RunId, TaskId, ThreadId, Timestamp};
 
 /// The once key of a run's terminal event: a run has exactly one.
@@ -254,7 +254,7 @@ impl ItemMark {
 }
 
 /// An event before it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventDraft {
     /// What kind of record it is.
     pub event_type: EventType,
@@ -302,6 +302,50 @@ impl EventDraft {
             event_type::ITEM_COMPLETED
         };
         Self { item: Some(mark), ..Self::new(EventType::from_stored(event_type), category, content) }
+    }
+}
+
+impl EventDraft {
+    /// The one event that ends a run: its content is the status and, where there are such, the
+    /// `stop_reason` and the `error`. `cause` is the class and the message of the error that ended
+    /// it, and is told where that is how the run ended.
+    #[must_use]
+    pub fn terminal(outcome: &Outcome, cause: Option<(&str, &str)>, at: Timestamp) -> Self {
+        #[derive(Serialize)]
+        struct Cause<'a> {
+            message: &'a str,
+            #[serde(rename = "type")]
+            class: &'a str,
+        }
+        #[derive(Serialize)]
+        struct Content<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            cause: Option<Cause<'a>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<&'a str>,
+            status: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            stop_reason: Option<&'a str>,
+        }
+        let status = outcome.status.status();
+        let failed = outcome.status == TerminalStatus::Error;
+        let content = Content {
+            cause: cause.filter(|_| failed).map(|(class, message)| Cause { message, class }),
+            error: outcome.error.as_deref(),
+            status: status.as_str(),
+            stop_reason: outcome.stop_reason.as_deref(),
+        };
+        // Text of ours and of the caller always has a JSON form.
+        let content = serde_json::to_string(&content).unwrap_or_else(|_| "null".to_owned());
+        Self {
+            once_key: Some(ONCE_TERMINAL.to_owned()),
+            created_at: at,
+            ..Self::new(
+                EventType::from_stored(outcome.status.event_type()),
+                Category::Lifecycle,
+                RawJson::from_stored(&content),
+            )
+        }
     }
 }
 

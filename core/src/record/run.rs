@@ -80,16 +80,6 @@ impl TerminalStatus {
             Self::BudgetExhausted => t::RUN_BUDGET_EXHAUSTED,
         }
     }
-
-    /// What the thread's status is after a run with this ending.
-    #[must_use]
-    pub fn thread_status(self) -> super::ThreadStatus {
-        match self {
-            Self::Success | Self::BudgetExhausted => super::ThreadStatus::Idle,
-            Self::Error | Self::Timeout => super::ThreadStatus::Error,
-            Self::Interrupted => super::ThreadStatus::Interrupted,
-        }
-    }
 }
 
 /// How a run ended, and why.
@@ -104,6 +94,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The stop reason of a run that was asked to stop.
+    pub const CANCELLED: &'static str = "cancelled";
+    /// The stop reason of a run that was undone.
+    pub const ROLLED_BACK: &'static str = "rolled_back";
+    /// The stop reason of a run whose thread's slot a later run took.
+    pub const REPLACED: &'static str = "replaced";
+    /// The stop reason of a run whose worker was gone.
+    pub const LEASE_EXPIRED: &'static str = "lease_expired";
+
     /// A run that ended well.
     #[must_use]
     pub fn success() -> Self {
@@ -120,6 +119,40 @@ impl Outcome {
     #[must_use]
     pub fn interrupted(stop_reason: impl Into<String>) -> Self {
         Self { status: TerminalStatus::Interrupted, error: None, stop_reason: Some(stop_reason.into()) }
+    }
+
+    /// A run that was undone: readers leave it out.
+    #[must_use]
+    pub fn rolled_back() -> Self {
+        Self {
+            status: TerminalStatus::Error,
+            error: Some("the run was rolled back".to_owned()),
+            stop_reason: Some(Self::ROLLED_BACK.to_owned()),
+        }
+    }
+
+    /// Whether it is that of a run that was undone.
+    #[must_use]
+    pub fn is_rolled_back(&self) -> bool {
+        self.status == TerminalStatus::Error && self.stop_reason.as_deref() == Some(Self::ROLLED_BACK)
+    }
+
+    /// What readers make of a run that ended like this.
+    #[must_use]
+    pub fn visibility(&self) -> Visibility {
+        if self.is_rolled_back() { Visibility::RolledBack } else { Visibility::Shown }
+    }
+
+    /// What the thread's status is after a run that ended like this.
+    #[must_use]
+    pub fn thread_status(&self) -> super::ThreadStatus {
+        match self.status {
+            TerminalStatus::Success | TerminalStatus::BudgetExhausted => super::ThreadStatus::Idle,
+            // Nothing is left of it that went wrong.
+            TerminalStatus::Error if self.is_rolled_back() => super::ThreadStatus::Idle,
+            TerminalStatus::Error | TerminalStatus::Timeout => super::ThreadStatus::Error,
+            TerminalStatus::Interrupted => super::ThreadStatus::Interrupted,
+        }
     }
 }
 
@@ -154,6 +187,36 @@ text_enum! {
     pub enum MultitaskStrategy {
         /// It is refused.
         Reject = "reject",
+        /// The run that holds it is interrupted, and the new one gets it.
+        Interrupt = "interrupt",
+        /// The run that holds it is undone, and the new one gets it.
+        Rollback = "rollback",
+        /// The new run waits until those before it have ended.
+        Enqueue = "enqueue",
+    }
+}
+
+/// What a taken slot means for an admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhenTaken {
+    /// It is refused.
+    Refuse,
+    /// It waits.
+    Wait,
+    /// The run that holds the slot ends like this first.
+    Replace(Outcome),
+}
+
+impl MultitaskStrategy {
+    /// What is to be done when the slot is taken. A strategy of a newer version refuses.
+    #[must_use]
+    pub fn when_taken(&self) -> WhenTaken {
+        match self {
+            Self::Reject | Self::Unknown(_) => WhenTaken::Refuse,
+            Self::Interrupt => WhenTaken::Replace(Outcome::interrupted(Outcome::REPLACED)),
+            Self::Rollback => WhenTaken::Replace(Outcome::rolled_back()),
+            Self::Enqueue => WhenTaken::Wait,
+        }
     }
 }
 
@@ -204,6 +267,8 @@ pub struct Run {
     pub operation_kind: OperationKind,
     /// What its admission did when the slot was taken.
     pub multitask_strategy: MultitaskStrategy,
+    /// Its place among the thread's queued runs, the smallest first; `None` once it left the queue.
+    pub queue_no: Option<u64>,
     /// The caller's key of its admission: the same key is the same run.
     pub idempotency_key: Option<String>,
     /// A fingerprint of the request the key stands for.
@@ -222,7 +287,7 @@ pub struct Run {
     pub follow_up_to_run_id: Option<RunId>,
     /// The run that started it.
     pub parent_run_id: Option<RunId>,
-    /// The epoch it was admitted under.
+    /// The epoch it holds the slot under, or held it last; 0 while it is queued.
     pub epoch: u64,
     /// What it used.
     pub totals: RunTotals,
@@ -244,4 +309,12 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// When its status last changed.
     pub updated_at: Timestamp,
+}
+
+impl Run {
+    /// Whether this is how it ended.
+    #[must_use]
+    pub fn ended_as(&self, outcome: &Outcome) -> bool {
+        self.status == outcome.status.status() && self.stop_reason == outcome.stop_reason
+    }
 }

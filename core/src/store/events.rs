@@ -6,7 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::AppendSignal;
+use super::{AppendSignal, Capabilities};
 use crate::commit::{Commit, Receipt};
 use crate::record::{Caller, Event, EventDraft};
 use crate::{Error, EventType, Result, RunId, Scope, SeqPage, SeqRange, TaskId, ThreadId};
@@ -148,7 +148,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<SeqPage<Event>>;
 
     /// How many events of category `message` the log holds.
-    async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64>;
+    async fn count_messages(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        visibility: RunVisibility,
+    ) -> Result<u64>;
 
     /// For each of these runs that has one, the seq of its last agent message that a person sees:
     /// completed, category `message`, not a middleware's. At most 1,000 runs.
@@ -165,6 +170,11 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Deletes a run with its events, items and usage. `Conflict` while it is active.
     async fn delete_by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Deleted>;
+
+    /// What the backend can do, with all of its stores. Everything unless it says otherwise.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
 
     /// Where readers in this process wait for appends.
     fn signal(&self) -> &AppendSignal;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::tail::{self, TailItem};
-use super::{EventStore, ItemStore, RunStore, ThreadStore, UsageStore};
+use super::{Capabilities, EventStore, ItemStore, RunStore, ThreadStore, UsageStore};
 use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
-use crate::record::{EventDraft, NewThread, Outcome, Run, UsageDraft};
+use crate::record::{CancelAction, EventDraft, NewThread, ONCE_TERMINAL, Outcome, Run, UsageDraft};
 use crate::{Error, ErrorKind, Result, RunId, Scope, ThreadId, Timestamp};
 
 /// The stores of one backend. Cheap to clone.
@@ -60,7 +60,7 @@ pub struct Finish {
     pub thread_id: ThreadId,
     /// The run.
     pub run_id: RunId,
-    /// Its epoch, and how many events its journal sent.
+    /// Its epoch, and how many events its journal sent before these.
     pub mark: JournalMark,
     /// How it ended.
     pub outcome: Outcome,
@@ -72,6 +72,29 @@ pub struct Finish {
     pub usage: Vec<UsageDraft>,
     /// What else is known of the run.
     pub progress: RunProgress,
+}
+
+impl Finish {
+    fn into_commit(self) -> Commit {
+        Commit {
+            mark: Some(self.mark),
+            events: self.events,
+            usage: self.usage,
+            progress: self.progress,
+            transition: Some(Transition::Finish { outcome: self.outcome, at: self.at }),
+            ..Commit::of_run(self.thread_id, self.run_id)
+        }
+    }
+
+    /// The same end of a run that was asked to stop.
+    fn into_asked(mut self, outcome: Outcome) -> Self {
+        for event in &mut self.events {
+            if event.once_key.as_deref() == Some(ONCE_TERMINAL) {
+                *event = EventDraft::terminal(&outcome, None, event.created_at);
+            }
+        }
+        Self { outcome, ..self }
+    }
 }
 
 /// The answer of [`Ledger::finish`].
@@ -94,6 +117,12 @@ impl Ledger {
         usage: Arc<dyn UsageStore>,
     ) -> Self {
         Self { threads, runs, events, items, usage }
+    }
+
+    /// What the backend can do. What it cannot is [`Error::Unsupported`].
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.events.capabilities()
     }
 
     /// Threads.
@@ -129,7 +158,9 @@ impl Ledger {
     /// Admits a run: its row, the thread's slot, a new epoch and its input in one commit.
     ///
     /// With an idempotency key, a second admission is answered with the run of the first if the
-    /// request is the same, and is `Conflict` if it is not. A slot that another run holds is `Conflict`.
+    /// request is the same, and is `Conflict` if it is not. What a slot that another run holds means
+    /// is the admission's [`MultitaskStrategy`](crate::MultitaskStrategy): the answer is `Conflict`, or the
+    /// other run is ended, or this one is queued, as [`Admitted::run`] tells.
     pub async fn admit(&self, scope: &Scope, new: NewRun) -> Result<Admitted> {
         if let Some(run) = self.admitted_before(scope, &new).await? {
             return Ok(Admitted { run, created: false });
@@ -173,26 +204,47 @@ impl Ledger {
 
     /// Ends a run: its last events, usage, status and totals, and the thread's status, in one commit.
     ///
-    /// On a run that has ended nothing is written and the stored outcome is returned.
+    /// A run that was asked to stop ends as it was asked to, whatever `finish` says, with the events
+    /// and usage that it brings: [`Finished::run`] tells. On a run that has ended nothing is written
+    /// and the stored outcome is returned.
     pub async fn finish(&self, scope: &Scope, finish: Finish) -> Result<Finished> {
-        let commit = Commit {
-            mark: Some(finish.mark),
-            events: finish.events,
-            usage: finish.usage,
-            progress: finish.progress,
-            transition: Some(Transition::Finish { outcome: finish.outcome, at: finish.at }),
-            ..Commit::of_run(finish.thread_id.clone(), finish.run_id.clone())
-        };
-        match self.events.append(scope, commit).await {
+        let (thread, run) = (finish.thread_id.clone(), finish.run_id.clone());
+        let error = match self.events.append(scope, finish.clone().into_commit()).await {
             Ok(receipt) => {
-                let run = self.runs.get(scope, &finish.thread_id, &finish.run_id).await?;
-                Ok(Finished { run, receipt: Some(receipt) })
+                let run = self.runs.get(scope, &thread, &run).await?;
+                return Ok(Finished { run, receipt: Some(receipt) });
+            }
+            Err(error) => error,
+        };
+        let asked = match error.kind() {
+            ErrorKind::Cancelled => {
+                let lease = self.runs.lease(scope, &thread, &run).await?;
+                lease.and_then(|lease| lease.cancel_action).map(|action| action.outcome())
             }
             // A conflict is another end under the mark of the stored one.
-            Err(error) if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::Conflict) => {
-                let run = self.runs.get(scope, &finish.thread_id, &finish.run_id).await?;
-                if run.status.is_terminal() { Ok(Finished { run, receipt: None }) } else { Err(error) }
+            ErrorKind::LeaseLost | ErrorKind::Conflict => {
+                let stored = self.runs.get(scope, &thread, &run).await?;
+                if !stored.status.is_terminal() {
+                    return Err(error);
+                }
+                // It may be the end that an earlier call stored in the place of this one.
+                let asked = [CancelAction::Interrupt, CancelAction::Rollback].map(|action| action.outcome());
+                let told = asked.into_iter().find(|asked| {
+                    stored.epoch == finish.mark.epoch && stored.ended_as(asked) && *asked != finish.outcome
+                });
+                match told {
+                    Some(told) => Some(told),
+                    None => return Ok(Finished { run: stored, receipt: None }),
+                }
             }
+            _ => return Err(error),
+        };
+        let Some(asked) = asked else { return Err(error) };
+        let again = self.events.append(scope, finish.into_asked(asked).into_commit()).await;
+        let stored = self.runs.get(scope, &thread, &run).await?;
+        match again {
+            Ok(receipt) => Ok(Finished { run: stored, receipt: Some(receipt) }),
+            Err(_) if stored.status.is_terminal() => Ok(Finished { run: stored, receipt: None }),
             Err(error) => Err(error),
         }
     }

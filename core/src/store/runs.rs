@@ -1,12 +1,14 @@
-//! Runs, as readers see them. They are written by [`Ledger::admit`](super::Ledger::admit), by
-//! commits, and by [`Ledger::finish`](super::Ledger::finish).
+//! Runs, as readers see them, and their leases. Runs are written by [`Ledger::admit`](super::Ledger::admit),
+//! by commits, and by [`Ledger::finish`](super::Ledger::finish).
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::record::{OperationKind, Run, RunStatus};
-use crate::{ListRange, Page, Result, RunId, Scope, ThreadId};
+use crate::commit::Claim;
+use crate::record::{CancelAction, Lease, OperationKind, Run, RunStatus, Visibility};
+use crate::{Error, ListRange, Page, Result, RunId, Scope, ThreadId, Timestamp, WorkerId};
 
 /// Which runs to list. With a thread, that thread's; without one, all that the scope sees.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,9 +19,45 @@ pub struct RunFilter {
     pub status: Option<RunStatus>,
     /// Only those of this kind.
     pub operation_kind: Option<OperationKind>,
+    /// Only those asked for at this time or later.
+    pub created_from: Option<Timestamp>,
+    /// Only those asked for before this time.
+    pub created_before: Option<Timestamp>,
 }
 
-/// Reads runs.
+/// Which runs may be taken away from their workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// Those whose lease ended longer than this ago, by the database's clock.
+    pub grace: Duration,
+    /// With a duration: also those without a lease whose thread's log has not grown for that long, by
+    /// the clock of whoever wrote last. A start of the only process that works on a database
+    /// gives zero; where some workers take no leases, `None` leaves theirs alone.
+    pub unleased: Option<Duration>,
+}
+
+/// A run that may be taken away from its worker. Whether it still may is judged when it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimable {
+    /// The run's thread.
+    pub thread_id: ThreadId,
+    /// The run.
+    pub run_id: RunId,
+    /// Why.
+    pub claim: Claim,
+}
+
+/// Refuses an owner's scope where only the system may ask.
+pub fn require_system(scope: &Scope) -> Result<()> {
+    match scope.owner() {
+        Some(_) => {
+            Err(Error::invalid("scope", "is an owner's; leases of a worker are the system's business"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads runs, hides them, and keeps their leases.
 #[async_trait]
 pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     /// The run.
@@ -38,4 +76,40 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
 
     /// Runs, newest first.
     async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>>;
+
+    /// Says whether readers show a run that has ended: `superseded` where a later run took its place,
+    /// `rolled_back` where it is undone, `shown` to take that back. `Conflict` while it has not ended.
+    async fn set_visibility(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        visibility: Visibility,
+    ) -> Result<Run>;
+
+    /// Undoes a run and every later one of the thread: they become `rolled_back`, nothing is
+    /// rewritten. Returns those that were shown until now, the oldest first. `Conflict` while a run is active.
+    async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>>;
+
+    /// The run's lease, if it has one.
+    async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>>;
+
+    /// Asks the worker that holds a run to stop it. The first action holds; the lease is returned as
+    /// it is then. `None` where the run has no lease, because it ended, waits, or was admitted without one.
+    async fn request_cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+        at: Timestamp,
+    ) -> Result<Option<Lease>>;
+
+    /// Extends all leases of a worker to `ttl` from now, by the database's clock, in one statement, and
+    /// returns them: what is missing was taken away. For the system only: `InvalidInput` for an owner.
+    async fn renew_leases(&self, scope: &Scope, worker: &WorkerId, ttl: Duration) -> Result<Vec<Lease>>;
+
+    /// Runs that may be taken away, at most `limit`, in no particular order. For the system only:
+    /// `InvalidInput` for an owner.
+    async fn list_claimable(&self, scope: &Scope, sweep: &Sweep, limit: u32) -> Result<Vec<Claimable>>;
 }

@@ -24,6 +24,12 @@ pub trait UsageStore: fmt::Debug + Send + Sync + 'static {
     /// Sums over one run.
     async fn by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<UsageBreakdown>;
 
-    /// Sums over a thread, runs of every status included.
-    async fn by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<UsageBreakdown>;
+    /// Sums over a thread. Runs that ended count however they ended, hidden ones too; those that have
+    /// not count where `include_active`.
+    async fn by_thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        include_active: bool,
+    ) -> Result<UsageBreakdown>;
 }

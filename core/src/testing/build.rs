@@ -3,10 +3,10 @@
 //! Everything here panics where a backend refuses what it must accept: in a test that is the finding.
 
 use crate::{
-    Admission, CallId, Caller, Category, Commit, Error, ErrorKind, Event, EventDraft, EventFilter, EventType,
-    Finish, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, NewRun, NewThread, ONCE_TERMINAL,
-    Outcome, OwnerId, RawJson, Receipt, Result, Run, RunId, RunProgress, Scope, SeqRange, SourceId, ThreadId,
-    Timestamp, TokenCounts, Transition, UsageDraft,
+    Admission, CallId, Caller, Capability, Category, Commit, Deleted, Error, ErrorKind, Event, EventDraft,
+    EventFilter, EventType, Finish, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, NewRun,
+    NewThread, ONCE_TERMINAL, Outcome, OwnerId, RawJson, Receipt, Result, Run, RunId, RunProgress, Scope,
+    SeqRange, SourceId, ThreadId, Timestamp, TokenCounts, Transition, UsageDraft,
 };
 
 /// Unwraps what must succeed.
@@ -142,12 +142,22 @@ pub(super) struct Admitted {
     pub(super) epoch: u64,
 }
 
+/// The epoch of a run where the backend admits none: it is there once it has events.
+const UNADMITTED: u64 = u64::MAX;
+
 impl Admitted {
-    /// A marked commit of events.
+    /// A marked commit of events; an unmarked one where the backend has no marks.
     pub(super) fn commit(&self, ordinal: u64, events: Vec<EventDraft>) -> Commit {
-        Commit::of_run(self.thread.clone(), self.run.clone())
-            .with_events(events)
-            .with_mark(JournalMark { epoch: self.epoch, ordinal })
+        let commit = self.unmarked(events);
+        match self.journal_ordinal(ordinal) {
+            Some(ordinal) => commit.with_mark(JournalMark { epoch: self.epoch, ordinal }),
+            None => commit,
+        }
+    }
+
+    /// The number that an event of [`Admitted::commit`] gets in the run's journal.
+    pub(super) fn journal_ordinal(&self, ordinal: u64) -> Option<u64> {
+        (self.epoch != UNADMITTED).then_some(ordinal)
     }
 
     /// A commit without a mark.
@@ -180,6 +190,9 @@ pub(super) async fn admit(ledger: &Ledger, thread: &ThreadId, run: &str) -> Admi
 
 /// Admits a run that was asked for at a given second.
 pub(super) async fn admit_at(ledger: &Ledger, thread: &ThreadId, run: &str, second: i64) -> Admitted {
+    if !ledger.capabilities().cover(&[Capability::Runs, Capability::Marks]) {
+        return Admitted { thread: thread.clone(), run: run_id(run), epoch: UNADMITTED };
+    }
     let admission = Admission { created_at: at(second), ..Admission::default() };
     let new = NewRun { admission, ..NewRun::new(thread.clone(), run_id(run)) };
     let admitted = ok(ledger.admit(&Scope::System, new).await);
@@ -195,6 +208,26 @@ pub(super) async fn running(ledger: &Ledger) -> Admitted {
 /// Ends the run.
 pub(super) async fn finish(ledger: &Ledger, run: &Admitted, ordinal: u64) -> Run {
     ok(ledger.finish(&Scope::System, run.finish(ordinal, Outcome::success())).await).run
+}
+
+/// Ends the run; where the backend has no ends of runs, by an event in the place of the terminal one.
+pub(super) async fn end(ledger: &Ledger, run: &Admitted, ordinal: u64) {
+    if run.epoch == UNADMITTED {
+        let last = EventDraft { category: Category::Lifecycle, ..note("the end") };
+        ok(commit(ledger, run.unmarked(vec![last])).await);
+    } else {
+        finish(ledger, run, ordinal).await;
+    }
+}
+
+/// What a deletion of all this says where the backend may keep no items or usage.
+pub(super) fn kept(ledger: &Ledger, deleted: Deleted) -> Deleted {
+    let has = ledger.capabilities();
+    Deleted {
+        items: if has.items { deleted.items } else { 0 },
+        usage: if has.usage { deleted.usage } else { 0 },
+        ..deleted
+    }
 }
 
 pub(super) async fn commit(ledger: &Ledger, commit: Commit) -> Result<Receipt> {

@@ -18,16 +18,21 @@
 //! # fn main() {}
 //! ```
 //!
+//! A backend that does not do everything says so by its [`Capabilities`](crate::Capabilities), and its
+//! tests by `conformance_tests!(open, lacks [...])`: what it does not claim are ignored tests.
+//!
 //! The crate that uses it enables the feature `testing` of this one, in its dev-dependencies.
 
 mod build;
 pub mod cases;
 mod list;
 
-pub use list::case_names;
+pub use list::{case_names, claimed_cases};
 
 use std::future::Future;
 use std::io::Write as _;
+
+use crate::Capability;
 
 /// Runs one case on a runtime of its own with four workers. The case says `false` where its backend
 /// cannot be had.
@@ -46,4 +51,19 @@ pub fn run(name: &str, case: impl Future<Output = bool>) {
         }
         Err(error) => panic!("failed to start a runtime: {error}"),
     }
+}
+
+/// Checks that what a backend says it lacks is what its tests leave out, and says how many cases it
+/// is held to.
+///
+/// # Panics
+/// When it lacks something else.
+pub fn check_claims(ledger: &crate::Ledger, lacking: &[Capability]) {
+    let capabilities = ledger.capabilities();
+    for capability in Capability::ALL {
+        let (claimed, tested) = (capabilities.has(*capability), !lacking.contains(capability));
+        assert!(claimed == tested, "{capability:?} is claimed: {claimed}; its cases are run: {tested}");
+    }
+    let (claimed, all) = (claimed_cases(capabilities).len(), case_names().len());
+    let _ = writeln!(std::io::stderr(), "{claimed} of {all} cases are claimed");
 }

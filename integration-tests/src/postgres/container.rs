@@ -3,7 +3,7 @@
 //! The bulk of the tests share one container per process; tests that stop, restart or cut off a
 //! server take one of their own with [`container`].
 
-use std::{env, io::Write as _, time::Duration};
+use std::{env, io::Write as _, process::Stdio, time::Duration};
 
 use testcontainers::{
     ContainerAsync, ContainerRequest, GenericImage, ImageExt as _,
@@ -13,6 +13,7 @@ use testcontainers::{
 
 use super::{
     choice::{IMAGE, Wishes},
+    local::free_port,
     reaper::Reaper,
     server::{SETTINGS, until_ready},
 };
@@ -39,6 +40,25 @@ impl Container {
         &self.url
     }
 
+    /// Kills the server with SIGKILL and starts it anew, on the same data and port. Waits until it answers.
+    ///
+    /// # Errors
+    /// When the engine refuses, or the server does not come up.
+    pub async fn kill_and_restart(&self) -> Result<(), String> {
+        let killed = tokio::process::Command::new("docker")
+            .args(["kill", "--signal", "KILL", self.container.id()])
+            .stdout(Stdio::null())
+            .status()
+            .await
+            .map_err(|error| error.to_string())?;
+        if !killed.success() {
+            return Err(format!("docker kill ended with {killed}"));
+        }
+        self.container.start().await.map_err(|error| error.to_string())?;
+        let running = async || self.container.is_running().await.unwrap_or(true);
+        until_ready(std::slice::from_ref(&self.url), running).await.map(drop)
+    }
+
     /// The container itself, to stop, pause or inspect.
     #[must_use]
     pub fn container(&self) -> &ContainerAsync<GenericImage> {
@@ -50,8 +70,20 @@ impl Container {
     /// # Errors
     /// Why there is none: no engine, no image, or a server that does not come up, with its log.
     pub(super) async fn start(image: &str) -> Result<Self, String> {
+        Self::start_as(image, Data::Fleeting).await
+    }
+
+    async fn start_as(image: &str, data: Data) -> Result<Self, String> {
         make_available(image).await?;
-        let container = request(image).start().await.map_err(|error| error.to_string())?;
+        let request = match data {
+            Data::Fleeting => request(image).with_mount(Mount::tmpfs_mount(DATA)),
+            // A port that the engine chooses is another one after each start.
+            Data::Lasting => {
+                let port = free_port().map_err(|error| format!("no free port: {error}"))?;
+                request(image).with_mapped_port(port, PORT.tcp())
+            }
+        };
+        let container = request.start().await.map_err(|error| error.to_string())?;
         let reaper = Reaper::new("docker rm -fv \"$1\"", &[container.id()], None)
             .map_err(|error| format!("failed to start a shell: {error}"))?;
         let port = container.get_host_port_ipv4(PORT.tcp()).await.map_err(|error| error.to_string())?;
@@ -72,13 +104,32 @@ impl Container {
     }
 }
 
+/// Whether a server's data outlives its end.
+#[derive(Clone, Copy, Debug)]
+enum Data {
+    Fleeting,
+    Lasting,
+}
+
 /// A server of one's own in a container, or `None` with a printed line where there is none.
 ///
 /// # Panics
 /// Under `CI=true` when no container can be had: these tests must really run in containers.
 pub async fn container() -> Option<Container> {
+    container_with(Data::Fleeting).await
+}
+
+/// As [`container`], one that can be [killed and restarted](Container::kill_and_restart).
+///
+/// # Panics
+/// As [`container`].
+pub async fn lasting_container() -> Option<Container> {
+    container_with(Data::Lasting).await
+}
+
+async fn container_with(data: Data) -> Option<Container> {
     let wishes = Wishes::read(|name| env::var(name).ok());
-    match Container::start(&wishes.image).await {
+    match Container::start_as(&wishes.image, data).await {
         Ok(container) => Some(container),
         Err(reason) if wishes.is_ci() => {
             panic!("no container of {}, and CI=true makes that a failure: {reason}", wishes.image)
@@ -124,7 +175,6 @@ fn request(image: &str) -> ContainerRequest<GenericImage> {
         .with_exposed_port(PORT.tcp())
         .with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust")
         .with_env_var("PGDATA", DATA)
-        .with_mount(Mount::tmpfs_mount(DATA))
         .with_cmd(settings)
 }
 

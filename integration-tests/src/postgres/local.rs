@@ -148,7 +148,7 @@ async fn start_on_free_port(
 }
 
 /// A port that nobody listens on now; whoever starts there must be ready to find it taken.
-fn free_port() -> io::Result<u16> {
+pub(super) fn free_port() -> io::Result<u16> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr().map(|address| address.port())
 }
 

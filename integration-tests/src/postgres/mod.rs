@@ -22,6 +22,6 @@ mod local;
 mod reaper;
 mod server;
 
-pub use container::{Container, container};
+pub use container::{Container, container, lasting_container};
 pub(crate) use lent::Lent;
 pub use server::{Server, server};

@@ -5,13 +5,15 @@
 //! without a step here fails.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, Category, Commit, ErrorKind, EventDraft, EventFilter, EventType, Finish, ItemFilter, ItemId,
-    ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, ListRange, NewRun, NewThread, ONCE_TERMINAL,
-    Outcome, OwnerId, RawJson, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SeqRange,
-    SourceId, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, UsageDraft,
+    Admission, CancelAction, Category, Commit, ErrorKind, EventDraft, EventFilter, EventType, Finish,
+    ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, ListRange, NewRun, NewThread,
+    ONCE_TERMINAL, Outcome, OwnerId, RawJson, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope,
+    SeqRange, SourceId, Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, UsageDraft,
+    Visibility, WorkerId,
 };
 
 use crate::backend::{Fresh, on_each_backend};
@@ -85,6 +87,8 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     let of_thread = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
     let (threads, runs, events) = (ledger.threads(), ledger.runs(), ledger.events());
     let (items, usage) = (ledger.items(), ledger.usage());
+    let (worker, second) = (WorkerId::generate(), Duration::from_secs(1));
+    let sweep = Sweep { grace: second, unleased: None };
     let listed = threads.list(scope, &ThreadFilter::default(), &list).await;
     assert_eq!(listed.expect("a list").items, []);
     let listed = runs.list(scope, &RunFilter::default(), &list).await;
@@ -103,6 +107,18 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ("RunStore::find", kind(runs.find(scope, run).await)),
         ("RunStore::find_by_idempotency_key", kind(runs.find_by_idempotency_key(scope, thread, "key").await)),
         ("RunStore::list", kind(runs.list(scope, &of_thread, &list).await)),
+        (
+            "RunStore::set_visibility",
+            kind(runs.set_visibility(scope, thread, run, Visibility::Superseded).await),
+        ),
+        ("RunStore::rewind", kind(runs.rewind(scope, thread, run).await)),
+        ("RunStore::lease", kind(runs.lease(scope, thread, run).await)),
+        (
+            "RunStore::request_cancel",
+            kind(runs.request_cancel(scope, thread, run, CancelAction::Interrupt, Timestamp::now()).await),
+        ),
+        ("RunStore::renew_leases", kind(runs.renew_leases(scope, &worker, second).await)),
+        ("RunStore::list_claimable", kind(runs.list_claimable(scope, &sweep, 10).await)),
         ("EventStore::append", kind(events.append(scope, commit).await)),
         ("EventStore::put_if_absent", kind(events.put_if_absent(scope, thread, run, once).await)),
         (
@@ -114,7 +130,7 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
             kind(events.list_messages_by_run(scope, thread, run, &page).await),
         ),
         ("EventStore::list_events", kind(events.list_events(scope, thread, &of_run, &page).await)),
-        ("EventStore::count_messages", kind(events.count_messages(scope, thread).await)),
+        ("EventStore::count_messages", kind(events.count_messages(scope, thread, RunVisibility::All).await)),
         (
             "EventStore::last_visible_ai_seq_by_run",
             kind(events.last_visible_ai_seq_by_run(scope, thread, std::slice::from_ref(run)).await),
@@ -125,7 +141,7 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ("ItemStore::list", kind(items.list(scope, thread, &ItemFilter::default(), &page).await)),
         ("UsageStore::list_by_run", kind(usage.list_by_run(scope, thread, run, None, 10).await)),
         ("UsageStore::by_run", kind(usage.by_run(scope, thread, run).await)),
-        ("UsageStore::by_thread", kind(usage.by_thread(scope, thread).await)),
+        ("UsageStore::by_thread", kind(usage.by_thread(scope, thread, true).await)),
         ("ThreadStore::delete", kind(threads.delete(scope, thread).await)),
         // Last, because a thread that never was exists afterwards.
         ("ThreadStore::create", kind(threads.create(scope, NewThread::new(thread.clone())).await)),
@@ -137,7 +153,10 @@ fn expected(method: &str) -> Option<ErrorKind> {
     match method {
         "ThreadStore::list" => None,
         "ThreadStore::create" => Some(ErrorKind::AlreadyExists),
-        "ThreadStore::set_owner" => Some(ErrorKind::InvalidInput),
+        // The system's business.
+        "ThreadStore::set_owner" | "RunStore::renew_leases" | "RunStore::list_claimable" => {
+            Some(ErrorKind::InvalidInput)
+        }
         _ => Some(ErrorKind::NotFound),
     }
 }
@@ -200,9 +219,9 @@ async fn finish(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) 
 const PARAMS: [(&str, &str); 6] = [
     ("NewThread", include_str!("../../../core/src/record/thread.rs")),
     ("NewRun", include_str!("../../../core/src/store/ledger.rs")),
-    ("Admission", include_str!("../../../core/src/commit.rs")),
+    ("Admission", include_str!("../../../core/src/commit/mod.rs")),
     ("Finish", include_str!("../../../core/src/store/ledger.rs")),
-    ("Commit", include_str!("../../../core/src/commit.rs")),
+    ("Commit", include_str!("../../../core/src/commit/mod.rs")),
     ("UsageDraft", include_str!("../../../core/src/record/usage.rs")),
 ];
 

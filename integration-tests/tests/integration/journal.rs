@@ -64,7 +64,7 @@ async fn contents(ledger: &Ledger, thread: &ThreadId) -> Contents {
         runs: runs.items.into_iter().map(canonical).collect(),
         events: events.expect("events").items,
         items: items.expect("items").items,
-        usage: ledger.usage().by_thread(&scope, thread).await.expect("usage"),
+        usage: ledger.usage().by_thread(&scope, thread, true).await.expect("usage"),
     }
 }
 

@@ -7,6 +7,8 @@ mod backend;
 mod databases;
 mod isolation;
 mod journal;
+mod jsonl_bytes;
 mod kit;
+mod model;
 mod processes;
 mod takeover;

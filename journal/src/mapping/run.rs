@@ -1,8 +1,8 @@
 //! Chains, the end of the run, and what applications record themselves.
 
 use runledger_core::{
-    Caller, Category, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus, ONCE_TERMINAL, Outcome, RawJson,
-    RunProgress, SourceId, SubAgentActivity, TaskId, TerminalStatus, Timestamp, UsageDraft, event_type, text,
+    Caller, Category, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus, Outcome, RawJson, RunProgress,
+    SourceId, SubAgentActivity, TaskId, Timestamp, UsageDraft, event_type, text,
 };
 use serde_json::{Map, Value, json};
 
@@ -123,7 +123,7 @@ impl Mapper {
 
     fn terminal(&self, outcome: &Outcome, at: Timestamp) -> EventDraft {
         let cause = self.run.error.as_ref().map(|(kind, message)| (kind.as_str(), message.as_str()));
-        terminal_event(outcome, cause, at)
+        EventDraft::terminal(outcome, cause, at)
     }
 
     fn close_items(&mut self, at: Timestamp) -> Vec<EventDraft> {
@@ -325,30 +325,6 @@ impl Mapper {
             progress: RunProgress { first_human_message, ..RunProgress::default() },
             ..Recorded::default()
         }
-    }
-}
-
-/// The one event that ends a run; `cause` is the class and the message of the error that did, and
-/// is told where that is how the run ended.
-#[must_use]
-pub fn terminal_event(outcome: &Outcome, cause: Option<(&str, &str)>, at: Timestamp) -> EventDraft {
-    let mut content = Map::new();
-    content.insert("status".to_owned(), Value::from(outcome.status.status().as_str()));
-    if let Some(reason) = &outcome.stop_reason {
-        content.insert("stop_reason".to_owned(), Value::from(reason.as_str()));
-    }
-    if let Some(error) = &outcome.error {
-        content.insert("error".to_owned(), Value::from(error.as_str()));
-    }
-    if let Some((kind, message)) = cause
-        && outcome.status == TerminalStatus::Error
-    {
-        content.insert("cause".to_owned(), json!({ "type": kind, "message": message }));
-    }
-    let content = Value::Object(content);
-    EventDraft {
-        once_key: Some(ONCE_TERMINAL.to_owned()),
-        ..event(outcome.status.event_type(), Category::Lifecycle, None, content, at)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stores that refuse, vanish, forget to answer, or are slow.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use runledger_journal::{QUARANTINED, RunJournal, Settings, user_message};
 
 /// What happens to an append of a journal.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(crate) enum Fault {
     /// It is refused before anything is written.
     Away,
     /// It is written, and the answer is lost.
@@ -34,24 +35,41 @@ enum Fault {
 
 /// A memory ledger whose journal appends have faults.
 #[derive(Clone, Debug)]
-struct Faulty {
-    inner: MemoryLedger,
+pub(crate) struct Faulty {
+    pub(crate) inner: MemoryLedger,
     faults: Arc<Mutex<VecDeque<Fault>>>,
     afterwards: Fault,
     poison: Option<&'static str>,
+    away: Arc<AtomicBool>,
 }
 
 impl Faulty {
-    fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
+    pub(crate) fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
         Self {
             inner: MemoryLedger::new(),
             faults: Arc::new(Mutex::new(faults.into_iter().collect())),
             afterwards: Fault::Fine,
             poison: None,
+            away: Arc::default(),
         }
     }
 
-    fn ledger(&self) -> Ledger {
+    /// One that refuses events with this text by themselves.
+    pub(crate) fn poisoned(self, text: &'static str) -> Self {
+        Self { poison: Some(text), ..self }
+    }
+
+    /// What happens when the faults are used up.
+    pub(crate) fn afterwards(self, afterwards: Fault) -> Self {
+        Self { afterwards, ..self }
+    }
+
+    /// Whether every append is refused from now on.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
         let of = || Arc::new(self.inner.clone());
         Ledger::new(of(), of(), Arc::new(self.clone()), of(), of())
     }
@@ -64,6 +82,9 @@ fn away(applied: Applied) -> Error {
 #[async_trait]
 impl EventStore for Faulty {
     async fn append(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(away(Applied::No));
+        }
         let poisoned = |event: &EventDraft| self.poison.is_some_and(|p| event.content.as_str().contains(p));
         if commit.events.iter().any(poisoned) {
             return Err(Error::Backend { operation: "insert", source: "a byte it does not take".into() });
@@ -127,8 +148,13 @@ impl EventStore for Faulty {
         self.inner.list_events(scope, thread, filter, range).await
     }
 
-    async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64> {
-        self.inner.count_messages(scope, thread).await
+    async fn count_messages(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        visibility: RunVisibility,
+    ) -> Result<u64> {
+        self.inner.count_messages(scope, thread, visibility).await
     }
 
     async fn last_visible_ai_seq_by_run(
@@ -153,15 +179,15 @@ impl EventStore for Faulty {
     }
 }
 
-fn thread() -> ThreadId {
+pub(crate) fn thread() -> ThreadId {
     ThreadId::new("thread").unwrap()
 }
 
-fn run() -> RunId {
+pub(crate) fn run() -> RunId {
     RunId::new("run").unwrap()
 }
 
-fn new_run() -> NewRun {
+pub(crate) fn new_run() -> NewRun {
     let input = user_message(ItemId::new("m1").unwrap(), RawJson::string(" Hello. "), Timestamp::now());
     NewRun {
         input: vec![input],
@@ -170,16 +196,16 @@ fn new_run() -> NewRun {
     }
 }
 
-async fn begin(faulty: &Faulty, settings: Settings) -> RunJournal {
+pub(crate) async fn begin(faulty: &Faulty, settings: Settings) -> RunJournal {
     RunJournal::begin_with(&faulty.ledger(), &Scope::System, new_run(), settings).await.unwrap()
 }
 
-fn change(journal: &RunJournal, what: &str) {
+pub(crate) fn change(journal: &RunJournal, what: &str) {
     journal.record_workspace_changes(&RawJson::string(what), Timestamp::now());
 }
 
 /// The run's payloads in order, after checking that numbers have no hole.
-async fn log(faulty: &Faulty) -> Vec<String> {
+pub(crate) async fn log(faulty: &Faulty) -> Vec<String> {
     let events = events(&faulty.inner.ledger(), &thread()).await;
     assert_eq!(
         events.iter().map(|event| event.seq).collect::<Vec<_>>(),
@@ -196,7 +222,7 @@ async fn log(faulty: &Faulty) -> Vec<String> {
         .collect()
 }
 
-async fn events(ledger: &Ledger, thread: &ThreadId) -> Vec<Event> {
+pub(crate) async fn events(ledger: &Ledger, thread: &ThreadId) -> Vec<Event> {
     let range = SeqRange::after(0, 1_000);
     let page = ledger.events().list_events(&Scope::System, thread, &EventFilter::default(), &range).await;
     page.unwrap().items
@@ -308,7 +334,8 @@ async fn a_lost_answer_writes_nothing_twice() {
 async fn a_barrier_and_an_end_that_nobody_waits_for_lose_nothing() {
     let slow = Fault::Slow(Duration::from_secs(60));
     let faulty = Faulty::new([slow, slow]);
-    let journal = begin(&faulty, Settings::default()).await;
+    let patient = Settings { close_patience: Duration::from_secs(600), ..Settings::default() };
+    let journal = begin(&faulty, patient).await;
     change(&journal, "a");
     let second = Duration::from_secs(1);
     assert!(tokio::time::timeout(second, journal.barrier()).await.is_err());
@@ -381,7 +408,8 @@ async fn a_run_taken_away_stops_the_journal_and_is_told() {
         child_thread_id: None,
         at: Timestamp::now(),
     });
-    assert_eq!(journal.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    let finished = journal.finish(Outcome::success()).await.unwrap();
+    assert_eq!((finished.run.stop_reason.as_deref(), finished.ended_here), (Some("taken"), false));
     let report = journal.close().await.unwrap();
     assert_eq!((report.written, report.fenced, report.lost, report.usage_lost), (1, 4, 0, 0));
     assert_eq!(log(&faulty).await, ["item.completed", "a", "run.interrupted"]);

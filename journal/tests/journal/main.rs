@@ -6,5 +6,8 @@
 mod any_stream;
 mod faults;
 mod fixtures;
+mod lifecycle;
 mod recordings;
 mod records;
+mod recovery;
+mod spool;

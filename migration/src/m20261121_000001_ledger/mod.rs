@@ -33,6 +33,7 @@ fn definitions() -> Vec<Table> {
         threads::threads(),
         threads::thread_heads(),
         runs::runs(),
+        runs::queued_inputs(),
         runs::run_leases(),
         events::run_events(),
         events::thread_items(),

@@ -66,10 +66,33 @@ pub(super) fn runs() -> Table {
         Index::unique("uq_runs_idempotency", &["thread_id", "idempotency_key"])
             .only_where(Expr::col("idempotency_key").is_not_null()),
     )
+    .index(
+        Index::on("ix_runs_queued", &["thread_id", "queue_no"]).only_where(Expr::col("status").eq("queued")),
+    )
+    .index(
+        // Few, and asked for by every reader of messages.
+        Index::on("ix_runs_hidden", &["thread_id", "run_id"]).only_where(Expr::col("visibility").ne("shown")),
+    )
     .index(Index::on("ix_runs_thread_created", &["thread_id", "created_at", "run_id"]))
     .index(Index::on("ix_runs_owner_created", &["owner_id", "created_at", "run_id", "thread_id"]))
     .index(Index::on("ix_runs_created", &["created_at", "run_id", "thread_id"]))
     .index(Index::on("ix_runs_run", &["run_id"]))
+}
+
+/// What a queued run brings to the log when it gets the slot, and who holds it then. Apart, so that
+/// lists of runs do not read it.
+pub(super) fn queued_inputs() -> Table {
+    Table::new(
+        "queued_inputs",
+        &["thread_id", "run_id"],
+        [
+            required("thread_id", Kind::Key),
+            required("run_id", Kind::Key),
+            required("input", Kind::Text),
+            optional("worker_id", Kind::Key),
+            optional("lease_micros", Kind::Bigint),
+        ],
+    )
 }
 
 /// Who holds a run until when. Heartbeats touch this narrow row and nothing else.

@@ -76,6 +76,7 @@ async fn the_thread_tables_can_be_partitioned_by_thread() {
         "compactions",
         "deletions",
         "quarantine",
+        "queued_inputs",
         "run_events",
         "run_leases",
         "runs",

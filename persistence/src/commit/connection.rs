@@ -78,7 +78,9 @@ impl Checkpoints {
 
 async fn checkpoint(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
     let mut connection = options.connect().await?;
+    fail_point!(CheckpointDue);
     let outcome = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await.map(drop);
+    fail_point!(CheckpointDone);
     connection.close().await?;
     outcome
 }

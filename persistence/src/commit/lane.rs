@@ -196,7 +196,10 @@ impl Lane {
             return left;
         }
         match self.write_guarded(&writes).await {
-            Ok(true) => self.stored(stored, facts.heads),
+            Ok(true) => {
+                fail_point!(GuardedDurable);
+                self.stored(stored, facts.heads);
+            }
             Ok(false) => left.extend(self.changed(stored)),
             Err(Failed::Driver { error, stage }) => match Trouble::of(&error) {
                 trouble if trouble.hides_the_outcome() && stage == Stage::Committing => {
@@ -219,6 +222,7 @@ impl Lane {
     /// Says whether the guards held.
     async fn write_guarded(&mut self, writes: &Writes) -> Result<bool, Failed> {
         let connection = self.connection().await.map_err(Failed::before)?;
+        fail_point!(GuardedUnsent);
         match connection.dialect() {
             Dialect::Postgres => {
                 let rows = connection.rows(hot::postgres(writes)).await.map_err(Failed::committing)?;
@@ -261,6 +265,7 @@ impl Lane {
             self.heads.insert(thread, head);
         }
         for (job, receipt) in jobs {
+            fail_point!(Unanswered);
             job.answer(Ok(receipt));
         }
     }
@@ -361,8 +366,10 @@ impl Lane {
             .run(if dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" })
             .await
             .map_err(Failed::before)?;
+        fail_point!(LockedBegun);
         let commits: Vec<&Prepared> = jobs.iter().map(|job| job.commit.as_ref()).collect();
         let mut facts = load::load(connection, &commits).await?;
+        fail_point!(LockedLoaded);
         let mut writes = Writes::default();
         let decisions =
             jobs.iter().map(|job| decide(&mut facts, &mut writes, &job.scope, &job.commit)).collect();
@@ -373,21 +380,26 @@ impl Lane {
         for statement in steps::statements(dialect, &writes) {
             connection.rows(statement).await.map_err(Failed::before)?;
         }
+        #[cfg(feature = "failpoints")]
+        steps::written(&writes);
         match dialect {
             Dialect::Postgres => {
                 let rows = connection.rows(hot::postgres(&writes)).await.map_err(Failed::before)?;
                 if rows.first().and_then(|row| row.int(0)) != Some(1) {
                     return Err(Failed::Stored(Error::corrupt("head", "changed under its lock")));
                 }
+                fail_point!(LockedUncommitted);
                 connection.run("COMMIT").await.map_err(Failed::committing)?;
             }
             Dialect::Sqlite => {
                 let mut sql = Statement::new(dialect, "");
                 hot::sqlite(&mut sql, &writes);
                 sql.push("COMMIT");
+                fail_point!(LockedUncommitted);
                 connection.rows(sql).await.map_err(Failed::committing)?;
             }
         }
+        fail_point!(LockedDurable);
         Ok((decisions, facts.heads))
     }
 

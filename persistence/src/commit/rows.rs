@@ -26,7 +26,7 @@ pub(super) struct Columns {
 
 use Kind::{Bool, Int, Text, Time};
 
-const EVENT: &[(&str, Kind)] = &[
+pub(super) const EVENT: &[(&str, Kind)] = &[
     ("thread_id", Text),
     ("seq", Int),
     ("run_id", Text),

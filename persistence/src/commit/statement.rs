@@ -3,7 +3,10 @@
 //! A lane holds one connection for as long as it lives: a pool pings at each return, which costs as
 //! much as a small commit. SeaORM has no call for that, so lanes speak to sqlx.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use runledger_core::Timestamp;
 use sea_orm::QueryResult;
 use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
@@ -94,6 +97,28 @@ impl Statement {
         }
     }
 
+    /// Appends the moment that much later than now, by the database's clock; SQLite's is this machine's.
+    pub(super) fn bind_later(&mut self, by: Duration) -> &mut Self {
+        match self.dialect {
+            Dialect::Postgres => {
+                let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+                self.push("clock_timestamp() + ").bind(micros).push("::bigint * interval '1 microsecond'")
+            }
+            Dialect::Sqlite => self.bind(Timestamp::now().after(by).to_chrono()),
+        }
+    }
+
+    /// Appends how many microseconds ago the moment in a column was. SQLite gives the moment itself.
+    pub(super) fn push_age(&mut self, column: &str) -> &mut Self {
+        match self.dialect {
+            Dialect::Postgres => self
+                .push("CAST(EXTRACT(EPOCH FROM clock_timestamp() - ")
+                .push(column)
+                .push(") * 1000000 AS bigint)"),
+            Dialect::Sqlite => self.push(column),
+        }
+    }
+
     /// Appends a condition: that the columns are one of these tuples.
     pub(super) fn is_one_of<const N: usize>(
         &mut self,
@@ -149,6 +174,18 @@ impl Row {
     pub(super) fn int(&self, at: usize) -> Option<i64> {
         match self.0.get(at) {
             Some(Cell::Int(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// What [`Statement::push_age`] asked for.
+    pub(super) fn age(&self, at: usize) -> Option<i64> {
+        match self.0.get(at) {
+            Some(Cell::Int(micros)) => Some(*micros),
+            Some(Cell::Text(moment)) => {
+                let moment = Timestamp::parse("moment", moment).ok()?;
+                Some(Timestamp::now().unix_micros() - moment.unix_micros())
+            }
             _ => None,
         }
     }

@@ -1,12 +1,16 @@
 //! The rows that are written rarely: threads, admissions, starts, ends, completed usage. One
 //! statement each, the same for both databases.
 
-use runledger_core::{HeadState, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord, text};
+use runledger_core::{
+    HeadState, NewLease, Outcome, RunId, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord, text,
+};
 
 use super::decide::{NewRunRow, Step, Writes, thread_status};
 use super::rows::{self, signed};
 use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
+#[cfg(feature = "failpoints")]
+use crate::fail_point::FailPoint;
 
 /// The statements for everything of `writes` but the rows of the hot path, to be run before it.
 pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
@@ -16,33 +20,132 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
         statements.push(insert_head(dialect, thread));
     }
     for step in &writes.steps {
-        statements.push(match step {
-            Step::Admit(row) => insert_run(dialect, row),
+        match step {
+            Step::Admit(row) => statements.extend(admit(dialect, row)),
             Step::Start { thread, run, at } => {
                 let mut update = Statement::new(dialect, "UPDATE runs SET status = 'running', started_at = ");
                 update.bind(at.to_chrono()).push(", updated_at = ").bind(at.to_chrono());
-                update.push(" WHERE thread_id = ").bind(thread.as_str());
-                update.push(" AND run_id = ").bind(run.as_str());
-                update
+                of_run(&mut update, thread, run);
+                statements.push(update);
             }
-            Step::Finish { thread, run, outcome, at } => {
-                let mut update = Statement::new(dialect, "UPDATE runs SET status = ");
-                update.bind(outcome.status.status().as_str());
-                update.push(", error = ").bind(outcome.error.as_deref());
-                update.push(", stop_reason = ").bind(outcome.stop_reason.as_deref());
-                update.push(", finished_at = ").bind(at.to_chrono());
-                update.push(", updated_at = ").bind(at.to_chrono());
-                update.push(" WHERE thread_id = ").bind(thread.as_str());
-                update.push(" AND run_id = ").bind(run.as_str());
-                update
+            Step::Finish { thread, run, outcome, held_slot, at } => {
+                statements.extend(finish(dialect, (thread, run), outcome, *held_slot, *at));
             }
-        });
+            Step::Acquire { thread, run, epoch, lease, at } => {
+                let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
+                update.bind(signed(*epoch)).push(", updated_at = ").bind(at.to_chrono());
+                of_run(&mut update, thread, run);
+                statements.push(update);
+                statements.push(insert_lease(dialect, (thread, run), *epoch, lease));
+            }
+            Step::Promote { thread, run, epoch, lease, at } => {
+                let mut update =
+                    Statement::new(dialect, "UPDATE runs SET status = 'pending', queue_no = NULL");
+                update.push(", epoch = ").bind(signed(*epoch)).push(", updated_at = ").bind(at.to_chrono());
+                of_run(&mut update, thread, run);
+                statements.push(update);
+                statements.push(delete(dialect, "queued_inputs", thread, run));
+                statements
+                    .extend(lease.iter().map(|lease| insert_lease(dialect, (thread, run), *epoch, lease)));
+            }
+        }
         if let Some((thread, status, at)) = thread_status(step) {
             statements.push(update_thread(dialect, thread, &status, at));
         }
     }
     statements.extend(writes.completed.values().map(|call| complete_usage(dialect, call)));
     statements
+}
+
+/// The row of a run, and what comes with it: a lease, or the input it keeps while it waits.
+fn admit(dialect: Dialect, row: &NewRunRow) -> Vec<Statement> {
+    let mut statements = vec![insert_run(dialect, row)];
+    match (&row.queued, &row.admission.lease) {
+        (Some((_, input)), _) => {
+            let columns = ["thread_id", "run_id", "input", "worker_id", "lease_micros"];
+            let mut statement = insert(dialect, "queued_inputs", &columns);
+            // What was checked has a JSON form.
+            let input = serde_json::to_string(input).unwrap_or_else(|_| "[]".to_owned());
+            let lease = row.admission.lease.as_ref();
+            let micros = lease.map(|lease| i64::try_from(lease.ttl.as_micros()).unwrap_or(i64::MAX));
+            bind_all(
+                &mut statement,
+                [
+                    row.thread.as_str().into(),
+                    row.run.as_str().into(),
+                    input.into(),
+                    lease.map(|lease| lease.worker_id.as_str()).into(),
+                    micros.into(),
+                ],
+            );
+            statement.push(")");
+            statements.push(statement);
+        }
+        (None, Some(lease)) => {
+            statements.push(insert_lease(dialect, (&row.thread, &row.run), row.epoch, lease));
+        }
+        (None, None) => {}
+    }
+    statements
+}
+
+/// How a run ended, and the end of its lease. A run without the slot waited in the queue.
+fn finish(
+    dialect: Dialect,
+    (thread, run): (&ThreadId, &RunId),
+    outcome: &Outcome,
+    held_slot: bool,
+    at: Timestamp,
+) -> Vec<Statement> {
+    let mut update = Statement::new(dialect, "UPDATE runs SET status = ");
+    update.bind(outcome.status.status().as_str());
+    update.push(", visibility = ").bind(outcome.visibility().as_str());
+    update.push(", error = ").bind(outcome.error.as_deref());
+    update.push(", stop_reason = ").bind(outcome.stop_reason.as_deref());
+    update.push(", finished_at = ").bind(at.to_chrono());
+    update.push(", updated_at = ").bind(at.to_chrono()).push(", queue_no = NULL");
+    of_run(&mut update, thread, run);
+    let below = if held_slot { "run_leases" } else { "queued_inputs" };
+    vec![update, delete(dialect, below, thread, run)]
+}
+
+fn of_run(statement: &mut Statement, thread: &ThreadId, run: &RunId) {
+    statement.push(" WHERE thread_id = ").bind(thread.as_str()).push(" AND run_id = ").bind(run.as_str());
+}
+
+fn delete(dialect: Dialect, table: &str, thread: &ThreadId, run: &RunId) -> Statement {
+    let mut statement = Statement::new(dialect, format!("DELETE FROM {table}"));
+    of_run(&mut statement, thread, run);
+    statement
+}
+
+fn insert_lease(
+    dialect: Dialect,
+    (thread, run): (&ThreadId, &RunId),
+    epoch: u64,
+    lease: &NewLease,
+) -> Statement {
+    let mut statement =
+        insert(dialect, "run_leases", &["thread_id", "run_id", "worker_id", "epoch", "expires_at"]);
+    bind_all(
+        &mut statement,
+        [thread.as_str().into(), run.as_str().into(), lease.worker_id.as_str().into(), signed(epoch).into()],
+    );
+    statement.push(", ").bind_later(lease.ttl).push(")");
+    statement
+}
+
+/// The places at which tests end the process once these rows are written.
+#[cfg(feature = "failpoints")]
+pub(super) fn written(writes: &Writes) {
+    for step in &writes.steps {
+        match step {
+            Step::Admit(_) => FailPoint::AdmissionWritten.reach(),
+            Step::Start { .. } => FailPoint::StartWritten.reach(),
+            Step::Finish { .. } => FailPoint::FinishWritten.reach(),
+            Step::Acquire { .. } | Step::Promote { .. } => {}
+        }
+    }
 }
 
 fn insert(dialect: Dialect, table: &str, columns: &[&str]) -> Statement {
@@ -131,6 +234,7 @@ fn insert_run(dialect: Dialect, row: &NewRunRow) -> Statement {
             "visibility",
             "operation_kind",
             "multitask_strategy",
+            "queue_no",
             "idempotency_key",
             "request_hash",
             "model_name",
@@ -151,10 +255,11 @@ fn insert_run(dialect: Dialect, row: &NewRunRow) -> Statement {
             row.run.as_str().into(),
             row.owner.as_ref().map(|id| id.as_str()).into(),
             admission.assistant_id.as_ref().map(|id| id.as_str()).into(),
-            "pending".into(),
+            if row.queued.is_none() { "pending" } else { "queued" }.into(),
             "shown".into(),
             admission.operation_kind.as_str().into(),
             admission.multitask_strategy.as_str().into(),
+            row.queued.as_ref().map(|(number, _)| signed(*number)).into(),
             admission.idempotency_key.as_deref().into(),
             admission.request_hash.as_deref().into(),
             admission.model_name.as_deref().into(),

@@ -8,6 +8,7 @@
 mod cell;
 pub(crate) mod run;
 pub(crate) mod run_event;
+pub(crate) mod run_lease;
 pub(crate) mod thread;
 pub(crate) mod thread_head;
 pub(crate) mod thread_item;

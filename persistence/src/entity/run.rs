@@ -93,6 +93,7 @@ impl TryFrom<Model> for Run {
             visibility: Visibility::from_stored(&row.visibility),
             operation_kind: OperationKind::from_stored(&row.operation_kind),
             multitask_strategy: MultitaskStrategy::from_stored(&row.multitask_strategy),
+            queue_no: TABLE.optional_count("queue_no", row.queue_no)?,
             idempotency_key: row.idempotency_key,
             request_hash: row.request_hash,
             model_name: row.model_name,

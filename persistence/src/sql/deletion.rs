@@ -11,7 +11,7 @@ use super::{execute, probe, rows, signed, unreadable};
 use crate::connect::Database;
 
 /// Tables below a thread that are gone with its log, besides those whose rows are counted.
-const WITH_THE_LOG: [&str; 2] = ["run_leases", "compactions"];
+const WITH_THE_LOG: [&str; 3] = ["queued_inputs", "run_leases", "compactions"];
 
 /// Tables below a thread that are gone only with the thread itself.
 const WITH_THE_THREAD: [&str; 3] = ["deletions", "quarantine", "threads"];
@@ -74,6 +74,7 @@ async fn delete_run(
     if runs == 0 {
         return Err(Error::not_found("run", run));
     }
+    rows.delete("queued_inputs").await?;
     rows.delete("run_leases").await?;
     let (items, usage) = (rows.delete("thread_items").await?, rows.delete("usage_records").await?);
     let deleted = Deleted { events, items, usage, runs };

@@ -93,8 +93,17 @@ impl EventStore for Events {
         self.page(scope, thread, &scan, events(self.backend(), scope, thread, filter, &scan)).await
     }
 
-    async fn count_messages(&self, scope: &Scope, thread: &ThreadId) -> Result<u64> {
-        Ok(probe::head(&self.0.reader, scope, thread).await?.message_count)
+    async fn count_messages(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        visibility: RunVisibility,
+    ) -> Result<u64> {
+        let statement = message_count(self.backend(), scope, thread, visibility);
+        let counted = rows(&self.0.reader, "to count messages", statement).await?;
+        let row = counted.first().ok_or_else(|| Error::not_found("thread", thread))?;
+        let count: i64 = row.try_get_by_index(0).map_err(unreadable)?;
+        u64::try_from(count).map_err(|_| Error::corrupt("thread head", "counts fewer messages than its runs"))
     }
 
     async fn last_visible_ai_seq_by_run(
@@ -203,6 +212,32 @@ fn hidden_run(thread: &ThreadId) -> SelectStatement {
         .and_where(Expr::col((Runs, RunColumn::RunId)).equals((Entity, Column::RunId)))
         .and_where(RunColumn::Visibility.ne("shown"));
     hidden
+}
+
+/// The head's count, without what hidden runs have of it.
+pub(super) fn message_count(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    thread: &ThreadId,
+    visibility: RunVisibility,
+) -> Statement {
+    let mut values: Vec<Value> = vec![thread.as_str().into()];
+    let owned = scope.owner().map(|owner| {
+        values.push(owner.as_str().into());
+        "AND owner_id = $2"
+    });
+    let hidden = match visibility {
+        RunVisibility::All => "0",
+        RunVisibility::Shown => {
+            "(SELECT COALESCE(SUM(message_count), 0) FROM runs WHERE thread_id = $1 AND visibility <> 'shown')"
+        }
+    };
+    let sql = format!(
+        "SELECT CAST(message_count - {hidden} AS bigint) FROM thread_heads
+         WHERE thread_id = $1 AND state <> 'deleted' {}",
+        owned.unwrap_or_default()
+    );
+    Statement::from_sql_and_values(backend, sql, values)
 }
 
 pub(super) fn messages_by_run(

@@ -14,6 +14,7 @@
 mod deletion;
 mod events;
 mod items;
+mod leases;
 mod log;
 #[cfg(test)]
 mod plan;
@@ -21,6 +22,7 @@ mod probe;
 mod runs;
 mod threads;
 mod usage;
+mod visibility;
 
 use std::sync::Arc;
 

@@ -8,18 +8,20 @@
 //!
 //! PostgreSQL is asked where `RUNLEDGER_TEST_DATABASE_URL` names a server.
 
+use std::time::Duration;
+
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Caller, Cursor, EventFilter, EventType, ItemFilter, ItemId, ItemStatus, ListRange, OwnerId, RunFilter,
-    RunId, RunStatus, RunVisibility, Scope, SeqRange, SeqScan, SourceId, TaskId, ThreadFilter, ThreadId,
-    ThreadStatus, Timestamp,
+    Caller, CancelAction, Cursor, EventFilter, EventType, ItemFilter, ItemId, ItemStatus, ListRange, OwnerId,
+    RunFilter, RunId, RunStatus, RunVisibility, Scope, SeqRange, SeqScan, SourceId, TaskId, ThreadFilter,
+    ThreadId, ThreadStatus, Timestamp, WorkerId,
 };
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseBackend, DatabaseConnection, QueryTrait, Statement,
     TransactionTrait,
 };
 
-use super::{events, items, probe, runs, threads, usage};
+use super::{events, items, leases, probe, runs, threads, usage};
 
 /// One statement of a reader and the index that must find its rows.
 struct Case {
@@ -82,6 +84,7 @@ fn cases(backend: DatabaseBackend) -> Vec<Case> {
             logs(backend, &scope, &scan, &mut cases);
         }
     }
+    leases_of_workers(backend, &mut cases);
     cases
 }
 
@@ -132,8 +135,10 @@ fn threads_and_runs(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Cas
             let index = if owned { "ix_threads_owner_updated" } else { "ix_threads_updated" };
             cases.push(Case { reader: "threads.list", statement, table: "threads", index, order });
         }
-        for status in [None, Some(RunStatus::Success)] {
-            let filter = RunFilter { status, ..RunFilter::default() };
+        let day = Timestamp::parse("at", "2026-01-01T00:00:00Z").unwrap();
+        for (status, created_from) in [(None, None), (Some(RunStatus::Success), None), (None, Some(day))] {
+            let created_before = created_from.map(|from| from.after(Duration::from_secs(86_400)));
+            let filter = RunFilter { status, created_from, created_before, ..RunFilter::default() };
             let statement = runs::list(backend, scope, &filter, &of_runs, 50).unwrap();
             let index = if owned { "ix_runs_owner_created" } else { "ix_runs_created" };
             cases.push(Case { reader: "runs.list", statement, table: "runs", index, order });
@@ -175,24 +180,46 @@ fn single_rows(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
         let statement = usage::list_by_run(backend, scope, &thread, &run, after.as_ref(), 50);
         case("usage.list_by_run", "usage_records", "ix_usage_records_run", Order::Index, statement);
     }
-    let statement = usage::breakdown(backend, scope, &thread, Some(&run));
+    let statement = usage::breakdown(backend, scope, &thread, usage::Of::Run(&run));
     case("usage.by_run", "usage_records", "ix_usage_records_run", Order::Sorted, statement);
-    case(
-        "usage.by_thread",
-        "usage_records",
-        "",
-        Order::Sorted,
-        usage::breakdown(backend, scope, &thread, None),
-    );
+    for of in [usage::Of::Thread, usage::Of::EndedRuns] {
+        let statement = usage::breakdown(backend, scope, &thread, of);
+        case("usage.by_thread", "usage_records", "", Order::Sorted, statement);
+    }
+    let statement = events::message_count(backend, scope, &thread, RunVisibility::Shown);
+    case("count_messages", "runs", "ix_runs_hidden", Order::Index, statement);
+    case("lease", "run_leases", "pk", Order::Index, leases::get(backend, scope, &thread, &run));
+    let (action, at) = (CancelAction::Interrupt, Timestamp::now());
+    let statement = leases::request_cancel(backend, scope, &thread, &run, &action, at);
+    case("request_cancel", "run_leases", "pk", Order::Index, statement);
+}
+
+/// What workers ask for, whoever owns the threads.
+fn leases_of_workers(backend: DatabaseBackend, cases: &mut Vec<Case>) {
+    let minute = Duration::from_secs(60);
+    let mut case = |reader, table, index, statement| {
+        // All active runs are looked at: their index holds no others.
+        let order = if table == "runs" { Order::Walk } else { Order::Index };
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    let worker = WorkerId::new("w7").unwrap();
+    let statement = leases::renew(backend, &worker, minute);
+    case("renew_leases", "run_leases", "ix_run_leases_worker", statement);
+    let statement = leases::expired(backend, minute, 100);
+    case("expired leases", "run_leases", "ix_run_leases_expires", statement);
+    let statement = leases::unleased(backend, minute, 100);
+    case("runs without a lease", "runs", "uq_runs_active", statement);
 }
 
 /// Twenty thousand threads of a hundred owners, as many runs, and one thread with a long log.
 async fn fill(connection: &DatabaseConnection) {
-    let (time, jsonb) = match connection.get_database_backend() {
-        DatabaseBackend::Sqlite => {
-            ("strftime('%Y-%m-%dT%H:%M:%S+00:00', 1767225600 + i, 'unixepoch')", "'{}'")
-        }
-        _ => ("to_timestamp(1767225600 + i)", "CAST('{}' AS jsonb)"),
+    let (time, far, jsonb) = match connection.get_database_backend() {
+        DatabaseBackend::Sqlite => (
+            "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1767225600 + i, 'unixepoch')",
+            "'2100-01-01T00:00:00+00:00'",
+            "'{}'",
+        ),
+        _ => ("to_timestamp(1767225600 + i)", "to_timestamp(4102444800)", "CAST('{}' AS jsonb)"),
     };
     let numbers =
         |n: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) ");
@@ -239,6 +266,12 @@ async fn fill(connection: &DatabaseConnection) {
              SELECT CASE WHEN i <= 1000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-s' || i, 'o1', 't1-r' || (15 + i % 10),
                     'lead_agent', 'm', false, {time} FROM n",
             numbers(40_000)
+        ),
+        format!(
+            "{} INSERT INTO run_leases (thread_id, run_id, worker_id, epoch, expires_at)
+             SELECT 't' || i, 't' || i || '-r1', 'w' || (i % 1000), 1,
+                    CASE WHEN i % 500 = 0 THEN {time} ELSE {far} END FROM n",
+            numbers(10_000)
         ),
     ] {
         connection.execute_unprepared(&statement).await.unwrap();

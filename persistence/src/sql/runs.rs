@@ -1,10 +1,12 @@
 //! Runs, for readers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    Cursor, Error, ListRange, Page, Result, Run, RunFilter, RunId, RunStore, Scope, ThreadId,
+    CancelAction, Claimable, Cursor, Error, Lease, ListRange, Page, Result, Run, RunFilter, RunId, RunStore,
+    Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -12,7 +14,7 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{probe, record, records};
+use super::{leases, probe, record, records, visibility};
 use crate::connect::Database;
 use crate::entity::run::{Column, Entity, Model};
 
@@ -68,6 +70,49 @@ impl RunStore for Runs {
             probe::require(&self.0.reader, scope, thread).await?;
         }
         Ok(Page::from_rows(runs, limit, |run| Cursor::at_run(run.created_at, &run.run_id, &run.thread_id)))
+    }
+
+    async fn set_visibility(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        visibility: Visibility,
+    ) -> Result<Run> {
+        visibility::set(&self.0, scope, thread, run, &visibility).await
+    }
+
+    async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>> {
+        visibility::rewind(&self.0, scope, thread, run).await
+    }
+
+    async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
+        match leases::lease(&self.0, scope, thread, run).await? {
+            Some(lease) => Ok(Some(lease)),
+            None => self.get(scope, thread, run).await.map(|_| None),
+        }
+    }
+
+    async fn request_cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+        at: Timestamp,
+    ) -> Result<Option<Lease>> {
+        match leases::cancel(&self.0, scope, thread, run, &action, at).await? {
+            Some(lease) => Ok(Some(lease)),
+            None => self.get(scope, thread, run).await.map(|_| None),
+        }
+    }
+
+    async fn renew_leases(&self, scope: &Scope, worker: &WorkerId, ttl: Duration) -> Result<Vec<Lease>> {
+        leases::renew_all(&self.0, scope, worker, ttl).await
+    }
+
+    async fn list_claimable(&self, scope: &Scope, sweep: &Sweep, limit: u32) -> Result<Vec<Claimable>> {
+        leases::claimable(&self.0, scope, sweep, limit).await
     }
 }
 
@@ -133,6 +178,12 @@ pub(super) fn list(
     }
     if let Some(kind) = &filter.operation_kind {
         select = select.filter(Column::OperationKind.eq(kind.as_str()));
+    }
+    if let Some(from) = filter.created_from {
+        select = select.filter(Column::CreatedAt.gte(from.to_chrono()));
+    }
+    if let Some(before) = filter.created_before {
+        select = select.filter(Column::CreatedAt.lt(before.to_chrono()));
     }
     if let Some(cursor) = &range.cursor {
         let (at, run, thread) = cursor.run_position()?;

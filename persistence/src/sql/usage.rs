@@ -44,11 +44,16 @@ impl UsageStore for Usage {
     }
 
     async fn by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<UsageBreakdown> {
-        self.sum(scope, thread, Some(run)).await
+        self.sum(scope, thread, Of::Run(run)).await
     }
 
-    async fn by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<UsageBreakdown> {
-        self.sum(scope, thread, None).await
+    async fn by_thread(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        include_active: bool,
+    ) -> Result<UsageBreakdown> {
+        self.sum(scope, thread, if include_active { Of::Thread } else { Of::EndedRuns }).await
     }
 }
 
@@ -57,8 +62,8 @@ impl Usage {
         self.0.reader.get_database_backend()
     }
 
-    async fn sum(&self, scope: &Scope, thread: &ThreadId, run: Option<&RunId>) -> Result<UsageBreakdown> {
-        let statement = breakdown(self.backend(), scope, thread, run);
+    async fn sum(&self, scope: &Scope, thread: &ThreadId, of: Of<'_>) -> Result<UsageBreakdown> {
+        let statement = breakdown(self.backend(), scope, thread, of);
         let found = rows(&self.0.reader, "to sum usage", statement).await?;
         if found.is_empty() {
             probe::require(&self.0.reader, scope, thread).await?;
@@ -86,22 +91,32 @@ pub(super) fn list_by_run(
     select.order_by_asc(Column::SourceId).limit(u64::from(limit)).build(backend)
 }
 
+/// Which calls of a thread are summed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of<'a> {
+    Thread,
+    /// All but those of the run that holds the slot.
+    EndedRuns,
+    Run(&'a RunId),
+}
+
 /// One row for each model, in the three ways people ask for, and on each of them how many runs called
 /// any model: a run that called two models is one of both, so that is not the sum of the rows.
 ///
 /// The sums are cast because PostgreSQL makes numbers without a limit of them.
-pub(super) fn breakdown(
-    backend: DatabaseBackend,
-    scope: &Scope,
-    thread: &ThreadId,
-    run: Option<&RunId>,
-) -> Statement {
+pub(super) fn breakdown(backend: DatabaseBackend, scope: &Scope, thread: &ThreadId, of: Of<'_>) -> Statement {
     let mut values: Vec<Value> = vec![thread.as_str().into()];
     let mut place = |value: &str| {
         values.push(value.into());
         format!("${}", values.len())
     };
-    let of_run = run.map(|run| format!("AND run_id = {}", place(run.as_str()))).unwrap_or_default();
+    let of_run = match of {
+        Of::Thread => String::new(),
+        Of::EndedRuns => "AND (run_id IS NULL OR run_id <> \
+             COALESCE((SELECT active_run_id FROM thread_heads WHERE thread_id = $1), ''))"
+            .to_owned(),
+        Of::Run(run) => format!("AND run_id = {}", place(run.as_str())),
+    };
     let owned =
         scope.owner().map(|owner| format!("AND h.owner_id = {}", place(owner.as_str()))).unwrap_or_default();
     let sum = |column: &str| format!("CAST(SUM({column}) AS bigint) AS {column}");

@@ -1,8 +1,9 @@
-//! Fresh databases for tests: migrated, one per test, gone with the test.
+//! Fresh databases and folders for tests: one per test, gone with the test.
 
 use std::any::Any;
 
 use runledger_migration::{UpOptions, up, up_on};
+use runledger_persistence::jsonl::{JsonlConfig, JsonlLedger};
 use runledger_persistence::{Config, Connecting, SqlLedger, connect};
 use sea_orm::ConnectionTrait;
 
@@ -75,4 +76,11 @@ async fn new_database() -> Option<(Database, String)> {
     let mut url = url::Url::parse(&server).unwrap();
     url.set_path(&name);
     Some((Database { server, name }, url.into()))
+}
+
+/// A ledger over a new folder of files.
+pub(crate) async fn jsonl() -> (JsonlLedger, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = JsonlLedger::open(folder.path(), JsonlConfig::default()).await.unwrap();
+    (ledger, folder)
 }

@@ -1,4 +1,4 @@
-//! The kit of `runledger-core` on each database.
+//! The kit of `runledger-core` on each database, and on files as far as they claim.
 
 mod sqlite_file {
     use runledger_core::Ledger;
@@ -40,4 +40,25 @@ mod postgresql {
     }
 
     runledger_core::conformance_tests!(open);
+}
+
+mod jsonl {
+    use runledger_core::{Capabilities, Ledger, testing};
+    use runledger_persistence::jsonl::JsonlLedger;
+    use tempfile::TempDir;
+
+    use crate::backend;
+
+    async fn open() -> Option<(Ledger, (JsonlLedger, TempDir))> {
+        let (jsonl, folder) = backend::jsonl().await;
+        Some((jsonl.ledger(), (jsonl, folder)))
+    }
+
+    runledger_core::conformance_tests!(open, lacks [Runs, Marks, Usage, Items]);
+
+    #[test]
+    fn what_is_claimed_does_not_shrink() {
+        let claimed = testing::claimed_cases(Capabilities::LOG).len();
+        assert!(claimed >= 75, "{claimed} cases are claimed");
+    }
 }

@@ -1,4 +1,4 @@
-//! The stores on real databases: SQLite always, PostgreSQL when `RUNLEDGER_TEST_DATABASE_URL` names a
+//! The stores on files and on real databases: SQLite always, PostgreSQL when `RUNLEDGER_TEST_DATABASE_URL` names a
 //! server on which databases may be created.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene should end there")]
@@ -6,4 +6,5 @@
 mod backend;
 mod conformance;
 mod deletion;
+mod jsonl;
 mod oracle;

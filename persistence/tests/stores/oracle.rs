@@ -230,7 +230,7 @@ async fn lists(ledger: &Ledger, scope: &Scope, answers: &mut Answers) {
         (Some(thread("missing")), None, None),
         (None, Some(RunStatus::Success), None),
     ] {
-        let filter = RunFilter { thread_id, status, operation_kind };
+        let filter = RunFilter { thread_id, status, operation_kind, ..RunFilter::default() };
         let mut range = ListRange::newest(2);
         loop {
             let page = ledger.runs().list(scope, &filter, &range).await;
@@ -247,8 +247,8 @@ async fn records(ledger: &Ledger, scope: &Scope, thread: &ThreadId, answers: &mu
     let asked = |what: &str| format!("{scope:?} {thread} {what}");
     answers.add(asked("thread"), ledger.threads().get(scope, thread).await);
     answers.add(asked("head"), ledger.threads().head(scope, thread).await);
-    answers.add(asked("count"), ledger.events().count_messages(scope, thread).await);
-    answers.add(asked("usage"), ledger.usage().by_thread(scope, thread).await);
+    answers.add(asked("count"), ledger.events().count_messages(scope, thread, RunVisibility::All).await);
+    answers.add(asked("usage"), ledger.usage().by_thread(scope, thread, true).await);
     let runs: Vec<RunId> = (1..=8).map(|n| run(&format!("a-r{n}"))).collect();
     answers.add(asked("last ai"), ledger.events().last_visible_ai_seq_by_run(scope, thread, &runs).await);
     answers

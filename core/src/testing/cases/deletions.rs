@@ -4,23 +4,29 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    Commit, Deleted, ErrorKind, ItemFilter, ItemStatus, Ledger, Scope, SeqRange, ThreadId, TokenCounts,
+    Commit, Deleted, ErrorKind, ItemFilter, ItemStatus, Ledger, RunVisibility, Scope, SeqRange, ThreadId,
+    TokenCounts,
 };
 
 /// A thread with two ended runs of three events each, an item and a call in the first.
 async fn two_runs(ledger: &Ledger) -> (Admitted, Admitted) {
     let first = running(ledger).await;
     let mut batch = first.commit(0, vec![message("a"), tool_ended("i", ItemStatus::Completed)]);
-    batch.usage.push(call("c", TokenCounts::of(1, 1)));
+    if ledger.capabilities().usage {
+        batch.usage.push(call("c", TokenCounts::of(1, 1)));
+    }
     ok(commit(ledger, batch).await);
-    finish(ledger, &first, 2).await;
+    end(ledger, &first, 2).await;
     let second = admit(ledger, &first.thread, "r2").await;
     ok(commit(ledger, second.commit(0, vec![message("b"), note("c")])).await);
-    finish(ledger, &second, 2).await;
+    end(ledger, &second, 2).await;
     (first, second)
 }
 
 async fn items(ledger: &Ledger, thread: &ThreadId) -> usize {
+    if !ledger.capabilities().items {
+        return 0;
+    }
     let page =
         ledger.items().list(&Scope::System, thread, &ItemFilter::default(), &SeqRange::default()).await;
     ok(page).items.len()
@@ -30,13 +36,24 @@ async fn items(ledger: &Ledger, thread: &ThreadId) -> usize {
 pub async fn a_run_goes_with_all_below_it(ledger: &Ledger) {
     let (first, second) = two_runs(ledger).await;
     let deleted = ok(ledger.events().delete_by_run(&Scope::System, &first.thread, &first.run).await);
-    assert_eq!(deleted, Deleted { events: 3, items: 1, usage: 1, runs: 1 });
+    assert_eq!(deleted, kept(ledger, Deleted { events: 3, items: 1, usage: 1, runs: 1 }));
     assert_eq!(seqs(&log(ledger, &first.thread).await), [4, 5, 6]);
     assert_eq!(items(ledger, &first.thread).await, 0);
-    assert_eq!(ok(ledger.usage().by_thread(&Scope::System, &first.thread).await).totals.llm_calls, 0);
-    assert_eq!(kind(ledger.runs().get(&Scope::System, &first.thread, &first.run).await), ErrorKind::NotFound);
-    assert_eq!(ok(ledger.events().count_messages(&Scope::System, &first.thread).await), 1);
-    assert_eq!(run_of(ledger, &second).await.message_count, 1);
+    if ledger.capabilities().usage {
+        assert_eq!(
+            ok(ledger.usage().by_thread(&Scope::System, &first.thread, true).await).totals.llm_calls,
+            0
+        );
+    }
+    assert_eq!(
+        ok(ledger.events().count_messages(&Scope::System, &first.thread, RunVisibility::All).await),
+        1
+    );
+    if ledger.capabilities().runs {
+        let gone = ledger.runs().get(&Scope::System, &first.thread, &first.run).await;
+        assert_eq!(kind(gone), ErrorKind::NotFound);
+        assert_eq!(run_of(ledger, &second).await.message_count, 1);
+    }
     let again = ledger.events().delete_by_run(&Scope::System, &first.thread, &first.run).await;
     assert_eq!(kind(again), ErrorKind::NotFound);
 }
@@ -55,10 +72,13 @@ pub async fn a_log_is_emptied(ledger: &Ledger) {
     let (first, _) = two_runs(ledger).await;
     append(ledger, &first.thread, vec![message("of nobody")]).await;
     let deleted = ok(ledger.events().delete_by_thread(&Scope::System, &first.thread).await);
-    assert_eq!(deleted, Deleted { events: 7, items: 1, usage: 1, runs: 2 });
+    assert_eq!(deleted, kept(ledger, Deleted { events: 7, items: 1, usage: 1, runs: 2 }));
     assert_eq!(log(ledger, &first.thread).await, []);
     assert_eq!(items(ledger, &first.thread).await, 0);
-    assert_eq!(ok(ledger.events().count_messages(&Scope::System, &first.thread).await), 0);
+    assert_eq!(
+        ok(ledger.events().count_messages(&Scope::System, &first.thread, RunVisibility::All).await),
+        0
+    );
     let again = ok(ledger.events().delete_by_thread(&Scope::System, &first.thread).await);
     assert_eq!(again, Deleted::default());
     admit(ledger, &first.thread, "r").await;
@@ -87,10 +107,12 @@ pub async fn an_ended_run_is_deleted_beside_an_active_one(ledger: &Ledger) {
 pub async fn a_deleted_thread_is_gone(ledger: &Ledger) {
     let (first, _) = two_runs(ledger).await;
     let deleted = ok(ledger.threads().delete(&Scope::System, &first.thread).await);
-    assert_eq!(deleted, Deleted { events: 6, items: 1, usage: 1, runs: 2 });
+    assert_eq!(deleted, kept(ledger, Deleted { events: 6, items: 1, usage: 1, runs: 2 }));
     assert_eq!(kind(ledger.threads().get(&Scope::System, &first.thread).await), ErrorKind::NotFound);
     assert_eq!(kind(ledger.threads().delete(&Scope::System, &first.thread).await), ErrorKind::NotFound);
-    assert_eq!(kind(ledger.runs().find(&Scope::System, &first.run).await), ErrorKind::NotFound);
+    if ledger.capabilities().runs {
+        assert_eq!(kind(ledger.runs().find(&Scope::System, &first.run).await), ErrorKind::NotFound);
+    }
     let late = Commit::new(first.thread.clone()).with_events(vec![note("late")]);
     assert_eq!(kind(commit(ledger, late).await), ErrorKind::NotFound);
     let late = first.unmarked(vec![note("late")]);

@@ -144,7 +144,7 @@ pub async fn put_if_absent_needs_a_key(ledger: &Ledger) {
 pub async fn once_keys_belong_to_a_run(ledger: &Ledger) {
     let first = running(ledger).await;
     ok(commit(ledger, first.commit(0, vec![once("k", "a")])).await);
-    finish(ledger, &first, 1).await;
+    end(ledger, &first, 1).await;
     let second = admit(ledger, &first.thread, "r2").await;
     let put =
         ledger.events().put_if_absent(&Scope::System, &second.thread, &second.run, once("k", "b")).await;
@@ -221,6 +221,17 @@ pub async fn a_repeated_start_is_answered(ledger: &Ledger) {
         assert_eq!((again.seqs, again.already_stored), (first.seqs, events.len()), "{name}");
         assert_eq!(run_of(ledger, &run).await.status, crate::RunStatus::Running);
     }
+}
+
+/// A start that is sent again with more events starts nothing anew and stores what is new.
+pub async fn a_repeated_start_may_have_grown(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let first = ok(commit(ledger, run.start().with_events(vec![note("a"), note("b")])).await);
+    let grown = run.start().with_events(vec![note("a"), note("b"), note("c")]);
+    let again = ok(commit(ledger, grown).await);
+    assert_eq!((again.seqs, again.already_stored), ([first.seqs, vec![3]].concat(), 2));
+    let other = run.start().with_events(vec![note("d")]);
+    assert_eq!(kind(commit(ledger, other).await), ErrorKind::Conflict);
 }
 
 /// What was expected of the log was so when it was stored.

@@ -294,6 +294,31 @@ pub async fn runs_are_filtered(ledger: &Ledger) {
     assert_eq!(list(by_kind).await, ["deleting"]);
 }
 
+/// Runs are filtered by when they were asked for: from a moment on, and before another.
+pub async fn runs_are_filtered_by_time(ledger: &Ledger) {
+    for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+        let t = thread(ledger, &alice(), name).await;
+        admit_at(ledger, &t, name, number as i64).await;
+    }
+    let list = async |created_from, created_before, thread_id| {
+        let filter = RunFilter { created_from, created_before, thread_id, ..RunFilter::default() };
+        let mut found = Vec::new();
+        let mut range = ListRange::newest(1);
+        loop {
+            let page = ok(ledger.runs().list(&alice(), &filter, &range).await);
+            found.extend(page.items.iter().map(|run| run.run_id.to_string()));
+            match page.next_cursor {
+                Some(cursor) => range.cursor = Some(cursor),
+                None => return found,
+            }
+        }
+    };
+    assert_eq!(list(Some(at(1)), None, None).await, ["c", "b"]);
+    assert_eq!(list(None, Some(at(2)), None).await, ["b", "a"]);
+    assert_eq!(list(Some(at(1)), Some(at(2)), None).await, ["b"]);
+    assert_eq!(list(Some(at(1)), None, Some(thread_id("a"))).await, [""; 0]);
+}
+
 /// A run is found by its id alone, where the scope sees it.
 pub async fn a_run_is_found_by_its_id(ledger: &Ledger) {
     let t = thread(ledger, &alice(), "t").await;

@@ -59,7 +59,7 @@ pub async fn a_tail_crosses_pages(ledger: &Ledger) {
 pub async fn a_tail_says_what_is_gone(ledger: &Ledger) {
     let run = running(ledger).await;
     ok(commit(ledger, run.commit(0, vec![note("a")])).await);
-    finish(ledger, &run, 1).await;
+    end(ledger, &run, 1).await;
     append(ledger, &run.thread, vec![note("b")]).await;
     ok(ledger.events().delete_by_run(&Scope::System, &run.thread, &run.run).await);
     let mut tail = tail(ledger, &run.thread, 0);

@@ -4,8 +4,8 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    Caller, Commit, ErrorKind, Ledger, MAX_COST_NANOS, MAX_COUNT, ModelUsage, RunTotals, Scope, TokenCounts,
-    UsageDraft,
+    Caller, Commit, ErrorKind, Ledger, MAX_COST_NANOS, MAX_COUNT, ModelUsage, Outcome, RunTotals, Scope,
+    TokenCounts, UsageDraft,
 };
 
 fn by(caller: &str, model: Option<&str>, draft: UsageDraft) -> UsageDraft {
@@ -174,14 +174,29 @@ pub async fn a_child_thread_is_the_scopes_own(ledger: &Ledger) {
         let commit = Commit { usage: vec![told(child, "a")], ..Commit::new(mine.clone()) };
         assert_eq!(kind(ledger.events().append(&mallory(), commit).await), ErrorKind::NotFound);
     }
-    assert_eq!(ok(ledger.usage().by_thread(&mallory(), &mine).await).totals, RunTotals::default());
+    assert_eq!(ok(ledger.usage().by_thread(&mallory(), &mine, true).await).totals, RunTotals::default());
     let own = thread(ledger, &alice(), "own").await;
     let before = Commit { usage: vec![told(&child, "a")], ..Commit::new(own.clone()) };
     ok(ledger.events().append(&alice(), before).await);
     ok(ledger.threads().delete(&alice(), &child).await);
     let after = Commit { usage: vec![told(&child, "b")], ..Commit::new(own.clone()) };
     ok(ledger.events().append(&alice(), after).await);
-    assert_eq!(ok(ledger.usage().by_thread(&alice(), &own).await).totals.total_tokens, 4);
+    assert_eq!(ok(ledger.usage().by_thread(&alice(), &own, true).await).totals.total_tokens, 4);
+}
+
+/// Who has lost a run is told that, whatever its calls name.
+pub async fn a_lost_run_comes_before_an_unknown_child(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let end = run.finish(0, Outcome::success());
+    ok(ledger.finish(&Scope::System, end.clone()).await);
+    let told = || UsageDraft { child_thread_id: Some(thread_id("none")), ..call("a", TokenCounts::of(1, 1)) };
+    let late = Commit { usage: vec![told()], ..run.commit(1, vec![note("late")]) };
+    assert_eq!(kind(commit(ledger, late).await), ErrorKind::LeaseLost);
+    let again = crate::Finish { usage: vec![told()], ..end };
+    assert_eq!(
+        ok(ledger.finish(&Scope::System, again).await).receipt.map(|receipt| receipt.seqs),
+        Some(vec![1])
+    );
 }
 
 /// Counters are 64-bit.
@@ -195,7 +210,7 @@ pub async fn counters_are_64_bit(ledger: &Ledger) {
     .await);
     let totals = run_of(ledger, &run).await.totals;
     assert_eq!((totals.input_tokens, totals.total_tokens), (large + 1, 2 * large + 2));
-    let sums = ok(ledger.usage().by_thread(&Scope::System, &run.thread).await);
+    let sums = ok(ledger.usage().by_thread(&Scope::System, &run.thread, true).await);
     assert_eq!(sums.totals, totals);
     for input in [MAX_COUNT + 1, i64::MAX as u64, u64::MAX] {
         let endless = call("c", TokenCounts { input, ..TokenCounts::default() });
@@ -227,7 +242,7 @@ pub async fn usage_is_broken_down_by_model(ledger: &Ledger) {
         ),
     )
     .await);
-    let sums = ok(ledger.usage().by_thread(&Scope::System, &first.thread).await);
+    let sums = ok(ledger.usage().by_thread(&Scope::System, &first.thread, true).await);
     assert_eq!((sums.total_runs, sums.totals.total_tokens, sums.totals.subagent_tokens), (2, 30, 6));
     let model = |llm_calls, runs, tokens, cost_nanos| ModelUsage { llm_calls, runs, tokens, cost_nanos };
     assert_eq!(
@@ -242,13 +257,39 @@ pub async fn usage_is_broken_down_by_model(ledger: &Ledger) {
     assert_eq!((of_second.total_runs, of_second.totals.total_tokens), (1, 18));
 }
 
+/// A run that has not ended counts only where that is asked for; however it ended, it counts.
+pub async fn active_runs_count_on_request(ledger: &Ledger) {
+    let mut run = running(ledger).await;
+    let mut expected = 0;
+    for (number, outcome) in
+        [Outcome::error("x"), Outcome::interrupted("y"), Outcome::rolled_back(), Outcome::success()]
+            .into_iter()
+            .enumerate()
+    {
+        if number > 0 {
+            run = admit(ledger, &run.thread, &format!("r{number}")).await;
+        }
+        let spent = call(&format!("c{number}"), TokenCounts::of(1, 1));
+        ok(commit(ledger, using(&run, vec![spent])).await);
+        let (scope, t) = (&Scope::System, &run.thread);
+        let ended = ok(ledger.usage().by_thread(scope, t, false).await);
+        assert_eq!((ended.total_runs, ended.totals.total_tokens), (number as u64, expected));
+        let all = ok(ledger.usage().by_thread(scope, t, true).await);
+        assert_eq!((all.total_runs, all.totals.total_tokens), (number as u64 + 1, expected + 2));
+        ok(ledger.finish(scope, run.finish(0, outcome)).await);
+        expected += 2;
+    }
+    let ended = ok(ledger.usage().by_thread(&Scope::System, &run.thread, false).await);
+    assert_eq!((ended.total_runs, ended.totals.total_tokens), (4, 8));
+}
+
 /// Calls of the thread itself count for the thread and for no run.
 pub async fn a_call_without_a_run_counts_for_the_thread(ledger: &Ledger) {
     let run = running(ledger).await;
     let own = Commit { usage: vec![call("a", TokenCounts::of(1, 1))], ..Commit::new(run.thread.clone()) };
     ok(commit(ledger, own).await);
     assert_eq!(run_of(ledger, &run).await.totals, RunTotals::default());
-    let sums = ok(ledger.usage().by_thread(&Scope::System, &run.thread).await);
+    let sums = ok(ledger.usage().by_thread(&Scope::System, &run.thread, true).await);
     assert_eq!((sums.total_runs, sums.totals.total_tokens), (0, 2));
 }
 

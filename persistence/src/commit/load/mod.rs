@@ -3,6 +3,8 @@
 //! Everything below a thread is written under its head's lock, so what is read after the lock was
 //! taken holds until the transaction ends.
 
+mod lifecycle;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use runledger_core::{
@@ -47,6 +49,7 @@ pub(super) async fn load(connection: &mut Connection, commits: &[&Prepared]) -> 
     for commit in commits {
         stored(connection, &mut facts, commit).await?;
     }
+    lifecycle::load(connection, &mut facts, commits).await?;
     Ok(facts)
 }
 

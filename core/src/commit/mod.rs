@@ -8,12 +8,20 @@
 //! [`Commit::prepare`] does everything that needs no database (checks, truncation, the item
 //! projection), so that backends differ only in how they store.
 
-use crate::record::{NewThread, OperationKind, Outcome, RunStatus};
+mod check;
+mod takeover;
+
+pub use check::check_ttl;
+
+use std::time::Duration;
+
+use crate::record::{NewLease, NewThread, OperationKind, Outcome, RunStatus};
 use crate::view::items::{self, ItemChange};
 use crate::{
-    AssistantId, Category, Error, Event, EventDraft, MultitaskStrategy, ONCE_TERMINAL, RawJson, Result,
-    RunId, ThreadId, Timestamp, UsageDraft, text,
+    AssistantId, Category, Error, Event, EventDraft, MultitaskStrategy, RawJson, Result, RunId, ThreadId,
+    Timestamp, UsageDraft, text,
 };
+use check::{check_shape, check_size, prepare_event, prepare_transition, prepare_usage};
 
 /// The most events in one commit, and the most model calls.
 pub const MAX_EVENTS: usize = 2_000;
@@ -53,6 +61,9 @@ pub struct Admission {
     pub operation_kind: OperationKind,
     /// What to do when the slot is taken.
     pub multitask_strategy: MultitaskStrategy,
+    /// The worker that holds it from when it gets the slot; `None` for a run whose worker takes no
+    /// leases, or which some worker [acquires](Transition::Acquire) later.
+    pub lease: Option<NewLease>,
     /// The caller's key: a second admission with it is answered with the first run.
     pub idempotency_key: Option<String>,
     /// A fingerprint of the request; the same key with another fingerprint is a conflict.
@@ -79,6 +90,7 @@ impl Default for Admission {
             assistant_id: None,
             operation_kind: OperationKind::Run,
             multitask_strategy: MultitaskStrategy::Reject,
+            lease: None,
             idempotency_key: None,
             request_hash: None,
             model_name: None,
@@ -97,20 +109,61 @@ impl Default for Admission {
 #[non_exhaustive]
 pub enum Transition {
     /// Creates the run and gives it the thread's slot under a new epoch. The commit's events are
-    /// the run's input. A taken slot is [`Error::Conflict`].
+    /// the run's input.
+    ///
+    /// What happens to a taken slot is the admission's [`MultitaskStrategy`]: it is
+    /// [`Error::Conflict`], or the run that holds it is ended first, or the new run is stored as
+    /// queued. A queued run's input is kept with it and becomes part of the log when it gets the slot.
     Admit(Box<Admission>),
+    /// Gives an admitted run that nobody has leased to a worker, under a new epoch. `Conflict` where
+    /// the run has started, or somebody holds it.
+    Acquire {
+        /// The worker, and for how long.
+        lease: NewLease,
+        /// When it was acquired.
+        at: Timestamp,
+    },
+    /// Ends a run from outside: its open items are closed as interrupted, its terminal event is
+    /// written, the slot is freed, the epoch closed, the lease removed, and the next queued run
+    /// gets the slot. `Conflict` where the claim does not hold. A queued run needs no claim.
+    Interrupt {
+        /// How it ends.
+        outcome: Outcome,
+        /// What must hold of it, judged under the locks of the head and of the lease.
+        claim: Claim,
+        /// When it is ended.
+        at: Timestamp,
+    },
     /// From pending to running. Needs a mark.
     Start {
         /// When it started.
         at: Timestamp,
     },
-    /// Ends the run, frees the slot and closes the epoch. Needs a mark, and exactly one event with
-    /// the once key [`ONCE_TERMINAL`].
+    /// Ends the run, frees the slot, closes the epoch and gives the slot to the next queued run.
+    /// Needs a mark, and exactly one event with the once key [`ONCE_TERMINAL`](crate::ONCE_TERMINAL).
+    /// [`Error::Cancelled`] where the run was asked to stop and the outcome is another.
     Finish {
         /// How it ended.
         outcome: Outcome,
         /// When it ended.
         at: Timestamp,
+    },
+}
+
+/// What must hold of a run for somebody else to end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is still held under this epoch.
+    Epoch(u64),
+    /// Its lease ended longer than this ago, by the database's clock.
+    Expired {
+        /// How long.
+        grace: Duration,
+    },
+    /// It has no lease, and its thread's log has not grown for this long.
+    Unleased {
+        /// How long.
+        idle: Duration,
     },
 }
 
@@ -294,18 +347,18 @@ impl Prepared {
     /// What is left to store when the first `stored` events are in the log already, by an earlier
     /// try of this commit or of one that began like it; `started` is whether the run is running.
     ///
-    /// Where that is all of them, the step and the last message came with them and are not done
-    /// anew. Usage is: it counts once however often it is told.
+    /// A start came with the first of them; where that is all of them, the last message came with them
+    /// too. Neither is done anew. Usage is: it counts once however often it is told.
     #[must_use]
     pub fn without_stored(mut self, stored: usize, started: bool) -> Self {
         let stored = stored.min(self.events.len());
-        if stored == self.events.len() {
-            if started && matches!(self.transition, Some(Transition::Start { .. })) {
-                self.transition = None;
-            }
-            if stored > 0 {
-                self.progress.last_ai_message = None;
-            }
+        let all = stored == self.events.len();
+        // The start came with the first of them, however many the commit has now.
+        if started && (stored > 0 || all) && matches!(self.transition, Some(Transition::Start { .. })) {
+            self.transition = None;
+        }
+        if all && stored > 0 {
+            self.progress.last_ai_message = None;
         }
         self.events.drain(..stored);
         self.sizes.drain(..stored);
@@ -348,16 +401,18 @@ impl Transition {
     pub fn require_from(&self, status: &RunStatus) -> Result<()> {
         let possible = match self {
             Self::Admit(_) => false,
-            Self::Start { .. } => *status == RunStatus::Pending,
+            Self::Start { .. } | Self::Acquire { .. } => *status == RunStatus::Pending,
             Self::Finish { .. } => status.is_active(),
+            Self::Interrupt { .. } => !status.is_terminal(),
         };
         if possible {
             return Ok(());
         }
         let expected = match self {
             Self::Admit(_) => "no run",
-            Self::Start { .. } => "pending",
+            Self::Start { .. } | Self::Acquire { .. } => "pending",
             Self::Finish { .. } => "pending or running",
+            Self::Interrupt { .. } => "queued, pending or running",
         };
         Err(Error::conflict("run status", expected, status))
     }
@@ -367,6 +422,8 @@ impl Transition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The seq of each event of the commit, in its order, those stored by an earlier try included.
+    /// Of an [`Interrupt`](Transition::Interrupt) the events that ended the run. None of an admission
+    /// that has to wait.
     pub seqs: Vec<u64>,
     /// How many of the events an earlier try had stored.
     pub already_stored: usize,
@@ -374,192 +431,4 @@ pub struct Receipt {
     pub next_seq: u64,
     /// The thread's epoch after the commit.
     pub epoch: u64,
-}
-
-fn check_shape(commit: &Commit) -> Result<()> {
-    if commit.events.len() > MAX_EVENTS {
-        return Err(Error::invalid(
-            "events",
-            format!("has {} events; split it, at most {MAX_EVENTS} go into one commit", commit.events.len()),
-        ));
-    }
-    if commit.usage.len() > MAX_EVENTS {
-        return Err(Error::invalid(
-            "usage",
-            format!("has {} calls; split it, at most {MAX_EVENTS} go into one commit", commit.usage.len()),
-        ));
-    }
-    let empty = commit.events.is_empty() && commit.usage.is_empty() && commit.progress.is_empty();
-    if empty && commit.transition.is_none() {
-        return Err(Error::invalid("events", "is empty, and so is everything else in the commit"));
-    }
-    if let Some(new) = &commit.create_missing
-        && new.thread_id != commit.thread_id
-    {
-        return Err(Error::invalid("create_missing.thread_id", "is not the commit's thread_id"));
-    }
-    if commit.run_id.is_none() {
-        check_thread_level(commit)?;
-    }
-    check_once_keys(&commit.events)?;
-    let terminal =
-        commit.events.iter().filter(|event| event.once_key.as_deref() == Some(ONCE_TERMINAL)).count();
-    match (&commit.transition, terminal) {
-        (Some(Transition::Finish { .. }), 1) => {}
-        (Some(Transition::Finish { .. }), _) => {
-            return Err(Error::invalid(
-                "events",
-                format!(
-                    "has {terminal} events with the once key {ONCE_TERMINAL:?}; the end of a run has exactly one"
-                ),
-            ));
-        }
-        (_, 0) => {}
-        (_, _) => {
-            return Err(Error::invalid(
-                "once_key",
-                format!("{ONCE_TERMINAL:?} is for the end of a run only"),
-            ));
-        }
-    }
-    match (&commit.transition, commit.mark) {
-        (Some(Transition::Start { .. } | Transition::Finish { .. }), None) => Err(Error::invalid(
-            "mark",
-            "is missing; a run is started and finished under the epoch it was admitted with",
-        )),
-        (Some(Transition::Admit(_)), Some(_)) => {
-            Err(Error::invalid("mark", "is given; an admission opens the epoch that marks count in"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_thread_level(commit: &Commit) -> Result<()> {
-    let at_fault = if commit.mark.is_some() {
-        Some("a mark")
-    } else if commit.transition.is_some() {
-        Some("a transition")
-    } else if !commit.progress.is_empty() {
-        Some("progress")
-    } else if commit.events.iter().any(|event| event.item.is_some()) {
-        Some("an item")
-    } else if commit.events.iter().any(|event| event.once_key.is_some()) {
-        Some("a once key")
-    } else {
-        None
-    };
-    match at_fault {
-        Some(what) => Err(Error::invalid("run_id", format!("is missing; {what} belongs to a run"))),
-        None => Ok(()),
-    }
-}
-
-fn check_once_keys(events: &[EventDraft]) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
-    for key in events.iter().filter_map(|event| event.once_key.as_deref()) {
-        if key.is_empty() || key.chars().count() > 128 || key.contains('\0') {
-            return Err(Error::invalid("once_key", "must have 1 to 128 characters and no NUL"));
-        }
-        if !seen.insert(key) {
-            return Err(Error::invalid("once_key", format!("{key:?} occurs twice in one commit")));
-        }
-    }
-    Ok(())
-}
-
-fn prepare_usage(mut call: UsageDraft, limits: &Limits) -> Result<UsageDraft> {
-    call.tokens = call.tokens.with_total();
-    let t = &call.tokens;
-    if let Some(raw) = &call.raw {
-        check_size("raw", raw.as_str().len(), limits.content_bytes)?;
-    }
-    text::require_no_nul("caller", call.caller.as_str())?;
-    let counts = [t.input, t.output, t.total, t.cache_read, t.cache_write, t.reasoning];
-    let optional = [call.latency_ms, call.round_index];
-    let beyond = |count: Option<u64>, most: u64| count.is_some_and(|count| count > most);
-    if counts.iter().copied().map(Some).chain(optional).any(|count| beyond(count, MAX_COUNT)) {
-        let reason = format!("of {} has a count above {MAX_COUNT}", call.source_id);
-        return Err(Error::invalid("usage", reason));
-    }
-    if beyond(call.cost_nanos, MAX_COST_NANOS) {
-        let reason = format!("of {} is above {MAX_COST_NANOS}", call.source_id);
-        return Err(Error::invalid("cost_nanos", reason));
-    }
-    for (field, value) in
-        [("provider", &call.provider), ("model", &call.model), ("price_table", &call.price_table)]
-    {
-        text::require_no_nul(field, value.as_deref().unwrap_or_default())?;
-    }
-    Ok(call)
-}
-
-fn prepare_event(event: &mut EventDraft, limits: &Limits) -> Result<ContentSize> {
-    let bytes = event.content.as_str().len();
-    check_labels(event)?;
-    if let Some(metadata) = &event.metadata {
-        crate::record::require_object("metadata", metadata)?;
-        check_size("metadata", metadata.as_str().len(), limits.content_bytes)?;
-    }
-    let mut truncated = false;
-    if event.category == Category::Trace {
-        if let Some(cut) = text::truncate_json(event.content.as_str(), limits.trace_content_bytes) {
-            event.content = RawJson::from_stored(&cut);
-            truncated = true;
-        }
-    } else {
-        check_size("content", bytes, limits.content_bytes)?;
-    }
-    Ok(ContentSize { bytes: bytes as u64, truncated })
-}
-
-/// What serde read may hold anything.
-fn check_labels(event: &EventDraft) -> Result<()> {
-    text::require_no_nul("event_type", event.event_type.as_str())?;
-    text::require_no_nul("category", event.category.as_str())?;
-    text::require_no_nul("caller", event.caller.as_ref().map_or("", |caller| caller.as_str()))?;
-    if let Some(mark) = &event.item {
-        text::require_no_nul("item_kind", &mark.kind.to_string())?;
-        text::require_no_nul("item_status", mark.status.as_str())?;
-    }
-    Ok(())
-}
-
-fn check_size(field: &'static str, actual: usize, limit: usize) -> Result<()> {
-    if actual > limit {
-        return Err(Error::TooLarge { field, limit: limit as u64, actual: actual as u64 });
-    }
-    Ok(())
-}
-
-fn prepare_transition(transition: Transition, limits: &Limits) -> Result<Transition> {
-    match transition {
-        Transition::Admit(mut admission) => {
-            for (field, document) in [("metadata", &admission.metadata), ("kwargs", &admission.kwargs)] {
-                text::require_jsonb(field, document)?;
-                check_size(field, document.as_str().len(), limits.content_bytes)?;
-            }
-            text::require_no_nul("operation_kind", admission.operation_kind.as_str())?;
-            text::require_no_nul("multitask_strategy", admission.multitask_strategy.as_str())?;
-            for (field, value) in [
-                ("idempotency_key", &admission.idempotency_key),
-                ("request_hash", &admission.request_hash),
-                ("model_name", &admission.model_name),
-            ] {
-                if let Some(value) = value
-                    && (value.is_empty() || value.chars().count() > 255 || value.contains('\0'))
-                {
-                    return Err(Error::invalid(field, "must have 1 to 255 characters and no NUL"));
-                }
-            }
-            admission.first_human_message = admission.first_human_message.as_deref().and_then(text::summary);
-            Ok(Transition::Admit(admission))
-        }
-        Transition::Start { at } => Ok(Transition::Start { at }),
-        Transition::Finish { mut outcome, at } => {
-            let clean = |value: Option<String>| value.map(|value| text::clean(&value).into_owned());
-            outcome.error = clean(outcome.error);
-            outcome.stop_reason = clean(outcome.stop_reason);
-            Ok(Transition::Finish { outcome, at })
-        }
-    }
 }

@@ -1,0 +1,174 @@
+//! Runs that are cancelled, taken over or picked up: the same for every backend, built on commits.
+
+use std::time::Duration;
+
+use super::{Claimable, ItemFilter, Ledger, Sweep};
+use crate::commit::{Claim, Commit, Transition};
+use crate::record::{CancelAction, ItemEntry, ItemStatus, Lease, NewLease, Outcome, Run, RunStatus};
+use crate::{ErrorKind, MAX_LIMIT, Result, RunId, Scope, SeqRange, ThreadId, Timestamp};
+
+/// The answer of [`Ledger::cancel`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cancellation {
+    /// The worker that holds the run was asked; the lease says what for, which is what was asked first.
+    Requested(Box<Lease>),
+    /// The run was ended at once, for nobody holds it.
+    Ended(Box<Claimed>),
+    /// The run had ended before.
+    AlreadyEnded(Box<Run>),
+}
+
+/// A run that was ended from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The run as it is stored.
+    pub run: Run,
+    /// The items that were open when it was ended, tool calls without a result among them.
+    pub interrupted: Vec<ItemEntry>,
+}
+
+/// How often a run is looked at anew that changes hands while it is cancelled.
+const LOOKS: u32 = 8;
+
+impl Ledger {
+    /// Asks a run to stop, or ends it where nobody is there to be asked.
+    ///
+    /// - A run whose worker holds a lease is asked: the worker sees it at its next heartbeat. Of several
+    ///   actions the first holds.
+    /// - A run that is queued, was admitted without a lease, or whose lease has ended is ended at once; a
+    ///   worker that still runs it has lost it.
+    pub async fn cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+        at: Timestamp,
+    ) -> Result<Cancellation> {
+        let mut looks = 1;
+        loop {
+            let stored = self.runs().get(scope, thread, run).await?;
+            if stored.status.is_terminal() {
+                return Ok(Cancellation::AlreadyEnded(Box::new(stored)));
+            }
+            let (claim, outcome) = if stored.status == RunStatus::Queued {
+                (Claim::Epoch(stored.epoch), action.outcome())
+            } else {
+                match self.runs().request_cancel(scope, thread, run, action.clone(), at).await? {
+                    None => (Claim::Epoch(stored.epoch), action.outcome()),
+                    Some(lease) => {
+                        let held = lease.cancel_action.as_ref().unwrap_or(&action);
+                        let (claim, outcome) = (Claim::Expired { grace: Duration::ZERO }, held.outcome());
+                        match self.interrupt(scope, thread, run, claim, outcome, at).await {
+                            Ok(claimed) => return Ok(Cancellation::Ended(Box::new(claimed))),
+                            // Somebody holds it.
+                            Err(error) if error.kind() == ErrorKind::Conflict => {
+                                let held = self.runs().lease(scope, thread, run).await?;
+                                if held.as_ref().is_some_and(|held| held.epoch == lease.epoch) {
+                                    return Ok(Cancellation::Requested(Box::new(lease)));
+                                }
+                                if looks >= LOOKS {
+                                    return Err(error);
+                                }
+                                looks += 1;
+                                continue;
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            };
+            match self.interrupt(scope, thread, run, claim, outcome, at).await {
+                Ok(claimed) => return Ok(Cancellation::Ended(Box::new(claimed))),
+                // It started, ended or changed hands between the two looks.
+                Err(error) if error.kind() == ErrorKind::Conflict && looks < LOOKS => looks += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends a run from outside. `Conflict` where the claim does not hold.
+    pub async fn interrupt(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        claim: Claim,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Result<Claimed> {
+        let transition = Some(Transition::Interrupt { outcome, claim, at });
+        let commit = Commit { transition, ..Commit::of_run(thread.clone(), run.clone()) };
+        let receipt = self.events().append(scope, commit).await?;
+        let run = self.runs().get(scope, thread, run).await?;
+        let ended_at = receipt.seqs.first().copied().unwrap_or(u64::MAX);
+        let interrupted = self.interrupted(scope, &run, ended_at).await?;
+        Ok(Claimed { run, interrupted })
+    }
+
+    /// The items of a run that were closed as interrupted from a seq on.
+    async fn interrupted(&self, scope: &Scope, run: &Run, from: u64) -> Result<Vec<ItemEntry>> {
+        let filter = ItemFilter { run_id: Some(run.run_id.clone()), status: Some(ItemStatus::Interrupted) };
+        let mut found = Vec::new();
+        let mut range = SeqRange::after(0, MAX_LIMIT);
+        loop {
+            let page = self.items().list(scope, &run.thread_id, &filter, &range).await?;
+            let Some(last) = page.items.last().map(|item| item.started_seq) else { return Ok(found) };
+            found.extend(
+                page.items.into_iter().filter(|item| item.completed_seq.is_some_and(|seq| seq >= from)),
+            );
+            if !page.has_more {
+                return Ok(found);
+            }
+            range = SeqRange::after(last, MAX_LIMIT);
+        }
+    }
+
+    /// Ends the runs whose workers are gone, and returns those that this call ended. Any number of
+    /// callers may sweep at once: each run is ended by one of them. For the system only.
+    pub async fn claim_expired(&self, scope: &Scope, sweep: &Sweep, at: Timestamp) -> Result<Vec<Claimed>> {
+        let mut ended = Vec::new();
+        loop {
+            let claimable = self.runs().list_claimable(scope, sweep, MAX_LIMIT).await?;
+            let full = claimable.len() >= MAX_LIMIT as usize;
+            let before = ended.len();
+            for Claimable { thread_id, run_id, claim } in claimable {
+                let lease = self.runs().lease(scope, &thread_id, &run_id).await;
+                let asked = match lease {
+                    Ok(lease) => lease.and_then(|lease| lease.cancel_action),
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                };
+                // Whoever asked for an end before the worker was gone gets that one.
+                let outcome = asked
+                    .map_or_else(|| Outcome::interrupted(Outcome::LEASE_EXPIRED), |action| action.outcome());
+                match self.interrupt(scope, &thread_id, &run_id, claim, outcome, at).await {
+                    Ok(claimed) => ended.push(claimed),
+                    // Renewed, ended, or claimed by another sweeper; or deleted with its thread.
+                    Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if !full || ended.len() == before {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Gives an admitted run that nobody has leased (one that was queued, say) to a worker, under a
+    /// new epoch. `Conflict` where it has started or somebody holds it.
+    pub async fn acquire(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        lease: NewLease,
+        at: Timestamp,
+    ) -> Result<Run> {
+        let transition = Some(Transition::Acquire { lease, at });
+        let commit = Commit { transition, ..Commit::of_run(thread.clone(), run.clone()) };
+        let epoch = self.events().append(scope, commit).await?.epoch;
+        // Read anew, because another may have ended it since; under which epoch it was acquired is certain.
+        Ok(Run { epoch, ..self.runs().get(scope, thread, run).await? })
+    }
+}

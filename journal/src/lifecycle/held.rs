@@ -1,0 +1,167 @@
+//! Which runs this process holds.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use runledger_core::{CancelAction, Run, RunId, ThreadId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Why a run's cancel token was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Somebody asked for it. The run ends as asked, whatever outcome it is finished with.
+    Cancelled(CancelAction),
+    /// The run was taken away: what it still writes is refused.
+    LeaseLost,
+    /// The ledger could not be reached for as long as was set.
+    Silence,
+    /// The process is shutting down.
+    Shutdown,
+}
+
+impl StopReason {
+    /// What a lease says of a cancellation.
+    pub(super) fn of(action: Option<CancelAction>) -> Self {
+        Self::Cancelled(action.unwrap_or(CancelAction::Interrupt))
+    }
+}
+
+/// A run that this process holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) thread_id: ThreadId,
+    pub(super) run_id: RunId,
+    pub(super) epoch: u64,
+    pub(super) token: CancellationToken,
+    stopped: OnceLock<StopReason>,
+    /// When the ledger last said that the run is this process's.
+    confirmed: Mutex<Instant>,
+}
+
+impl Held {
+    pub(super) fn new(run: &Run) -> Self {
+        Self {
+            thread_id: run.thread_id.clone(),
+            run_id: run.run_id.clone(),
+            epoch: run.epoch,
+            token: CancellationToken::new(),
+            stopped: OnceLock::new(),
+            confirmed: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Tells the run to stop; the first reason holds.
+    pub(super) fn stop(&self, reason: StopReason) {
+        // Before the token, so that whoever it wakes finds the reason.
+        let _ = self.stopped.set(reason);
+        self.token.cancel();
+    }
+
+    /// Why it is to stop. Its journal cancels the token by itself when a write of it is refused.
+    pub(super) fn stopped(&self) -> Option<StopReason> {
+        match self.stopped.get() {
+            Some(reason) => Some(reason.clone()),
+            None => self.token.is_cancelled().then_some(StopReason::LeaseLost),
+        }
+    }
+
+    pub(super) fn confirm(&self, at: Instant) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    pub(super) fn silent_for(&self) -> Duration {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+/// A thread's run.
+pub(super) type Key = (ThreadId, RunId);
+
+/// The runs that this process holds, one for each thread, and those it may come to hold any moment.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    state: Mutex<State>,
+    emptied: Notify,
+    expected: Arc<Mutex<HashSet<Key>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<ThreadId, Arc<Held>>,
+}
+
+/// Keeps a run from being taken for one that nobody in this process knows.
+#[derive(Debug)]
+pub(super) struct Expected {
+    expected: Arc<Mutex<HashSet<Key>>>,
+    key: Key,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Registry {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a lease of this run is to be expected until the answer is dropped.
+    pub(super) fn expect(&self, thread: &ThreadId, run: &RunId) -> Expected {
+        let key = (thread.clone(), run.clone());
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        Expected { expected: Arc::clone(&self.expected), key }
+    }
+
+    pub(super) fn expects(&self, key: &Key) -> bool {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+
+    /// Holds a run; gives the one that the thread had before.
+    pub(super) fn insert(&self, held: Arc<Held>) -> Option<Arc<Held>> {
+        self.state().held.insert(held.thread_id.clone(), held)
+    }
+
+    pub(super) fn get(&self, thread: &ThreadId, run: &RunId) -> Option<Arc<Held>> {
+        self.state().held.get(thread).filter(|held| held.run_id == *run).cloned()
+    }
+
+    /// Forgets a run, unless another one of its thread took its place.
+    pub(super) fn remove(&self, held: &Arc<Held>) {
+        let mut state = self.state();
+        if state.held.get(&held.thread_id).is_some_and(|known| Arc::ptr_eq(known, held)) {
+            state.held.remove(&held.thread_id);
+            if state.held.is_empty() {
+                state.held.shrink_to_fit();
+                self.emptied.notify_waiters();
+            }
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Held>> {
+        self.state().held.values().cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// Returns when nothing is held.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            emptied.as_mut().enable();
+            if self.len() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The life of runs in a process that executes them.
+//!
+//! A [`RunManager`] is one per process. It admits runs under a lease, renews the leases of all of
+//! them in one statement, tells a run's cancel token when it is asked to stop or was taken away,
+//! and ends the runs of processes that are gone. What it does is safe without it: the ledger
+//! refuses whatever is written under an epoch that has passed. The manager is how a runtime learns
+//! of it in time.
+//!
+//! It holds something of a run only while the run goes on, and one thread never waits for another.
+
+mod held;
+mod keeper;
+mod managed;
+mod queued;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runledger_core::{
+    CancelAction, Cancellation, Claim, Claimed, Error, ErrorKind, Ledger, NewLease, NewRun, Outcome, Result,
+    Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::run_journal::{Overflow, RunJournal, Settings};
+use crate::spool::{self, RecoveryReport};
+use held::{Held, Registry};
+
+pub use held::StopReason;
+pub use managed::ManagedRun;
+pub use queued::QueuedRun;
+
+/// The stop reason of a run that was not done when its process ended.
+const SHUTDOWN: &str = "shutdown";
+
+/// What is called with a run that a sweep ended.
+pub type OnClaimed = Arc<dyn Fn(&Claimed) + Send + Sync>;
+
+/// How a [`RunManager`] works.
+#[derive(Clone)]
+pub struct ManagerSettings {
+    /// This process among those that work on the ledger: new at each start, never used twice.
+    pub worker_id: WorkerId,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// The time between two heartbeats; at most half of `lease`.
+    pub heartbeat: Duration,
+    /// How much longer than its lease a run of another process is left alone.
+    pub grace: Duration,
+    /// The time between two looks for runs of processes that are gone.
+    pub sweep_every: Duration,
+    /// See [`Sweep::unleased`]. Zero is right for the only process that works on a ledger and takes over at its
+    /// start what an earlier one left without leases.
+    pub unleased: Option<Duration>,
+    /// A run whose lease could not be renewed for so long is told to stop, though nobody took it: the
+    /// process may be cut off. `None` goes on until the ledger says that the run was taken away,
+    /// which no write of it survives.
+    pub stop_after_silence: Option<Duration>,
+    /// The longest time between two looks of a queued run at its place.
+    pub poll: Duration,
+    /// How runs are journaled. The cancel token is the manager's.
+    pub journal: Settings,
+    /// Called with each run that a sweep of this process ended: its pending tool calls are listed.
+    pub on_claimed: Option<OnClaimed>,
+}
+
+impl Default for ManagerSettings {
+    /// Leases of 30 seconds, a heartbeat every 10, a sweep every 30 with 10 seconds' grace; runs
+    /// without a lease are left alone.
+    fn default() -> Self {
+        Self {
+            worker_id: WorkerId::generate(),
+            lease: Duration::from_secs(30),
+            heartbeat: Duration::from_secs(10),
+            grace: Duration::from_secs(10),
+            sweep_every: Duration::from_secs(30),
+            unleased: None,
+            stop_after_silence: None,
+            poll: Duration::from_secs(1),
+            journal: Settings::default(),
+            on_claimed: None,
+        }
+    }
+}
+
+impl fmt::Debug for ManagerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ManagerSettings")
+            .field("worker_id", &self.worker_id)
+            .field("lease", &self.lease)
+            .field("heartbeat", &self.heartbeat)
+            .field("grace", &self.grace)
+            .field("sweep_every", &self.sweep_every)
+            .field("unleased", &self.unleased)
+            .field("stop_after_silence", &self.stop_after_silence)
+            .field("poll", &self.poll)
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ManagerSettings {
+    fn check(&self) -> Result<()> {
+        if self.heartbeat.is_zero() || self.heartbeat.saturating_mul(2) > self.lease {
+            let reason =
+                format!("is {:?}; give more than nothing and at most half of the lease", self.heartbeat);
+            return Err(Error::invalid("heartbeat", reason));
+        }
+        for (field, duration) in [("sweep_every", self.sweep_every), ("poll", self.poll)] {
+            if duration.is_zero() {
+                return Err(Error::invalid(field, "is zero; give a time to wait between two looks"));
+            }
+        }
+        Ok(())
+    }
+
+    fn new_lease(&self) -> NewLease {
+        NewLease { worker_id: self.worker_id.clone(), ttl: self.lease }
+    }
+
+    fn sweep(&self) -> Sweep {
+        Sweep { grace: self.grace, unleased: self.unleased }
+    }
+
+    fn spool_folder(&self) -> Option<PathBuf> {
+        match &self.journal.overflow {
+            Overflow::Spool(spool) => Some(spool.folder.clone()),
+            Overflow::Memory => None,
+        }
+    }
+}
+
+/// What a start found of processes that are gone.
+#[derive(Debug)]
+pub struct Takeover {
+    /// What became of the spool files they left in the folder; `None` where no spool is set.
+    pub recovered: Option<RecoveryReport>,
+    /// The runs that were ended, with their pending tool calls.
+    pub claimed: Vec<Claimed>,
+}
+
+/// The answer of [`RunManager::admit`].
+#[derive(Debug)]
+pub enum Admission {
+    /// The run has the slot, and this process holds it.
+    Active(ManagedRun),
+    /// The run waits for those before it.
+    Queued(QueuedRun),
+    /// The idempotency key stands for this run; nothing was written.
+    Existing(Box<Run>),
+}
+
+/// Executes runs of any thread and owner. Cheap to clone; the last clone, of its runs' included, ends its tasks.
+#[derive(Clone, Debug)]
+pub struct RunManager {
+    shared: Arc<Shared>,
+    /// Cancelled when the last of these goes.
+    #[expect(dead_code, reason = "held for what its drop does")]
+    life: Arc<tokio_util::sync::DropGuard>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    ledger: Ledger,
+    settings: ManagerSettings,
+    registry: Registry,
+    runtime: tokio::runtime::Handle,
+    closing: CancellationToken,
+}
+
+impl RunManager {
+    /// Stores what earlier processes left in the spool, ends the runs of those that are gone, and
+    /// starts to renew and to sweep. Must be called in a tokio runtime.
+    ///
+    /// Any number of processes may start at once.
+    pub async fn start(ledger: Ledger, settings: ManagerSettings) -> Result<(Self, Takeover)> {
+        settings.check()?;
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| Error::invalid("runtime", "is missing; start a manager inside a tokio runtime"))?;
+        let closing = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            ledger,
+            settings,
+            registry: Registry::default(),
+            runtime,
+            closing: closing.clone(),
+        });
+        let recovered = shared.recover().await?;
+        let claimed = shared.sweep().await?;
+        shared.runtime.spawn(keeper::renew(Arc::clone(&shared)));
+        shared.runtime.spawn(keeper::sweep(Arc::clone(&shared)));
+        let life = Arc::new(closing.drop_guard());
+        Ok((Self { shared, life }, Takeover { recovered, claimed }))
+    }
+
+    /// The ledger it works on.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// Whose leases this process takes.
+    #[must_use]
+    pub fn worker_id(&self) -> &WorkerId {
+        &self.shared.settings.worker_id
+    }
+
+    /// How many runs this process holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.registry.len()
+    }
+
+    /// Admits a run under a lease of this process.
+    ///
+    /// What a taken slot means is the admission's strategy. A run of this process that is replaced
+    /// is told at once. Given up, the admission goes on, and a run that nobody receives is ended as
+    /// interrupted, `abandoned`.
+    pub async fn admit(&self, scope: &Scope, new: NewRun) -> Result<Admission> {
+        let (manager, scope) = (self.clone(), scope.clone());
+        self.undisturbed(async move { manager.admit_now(scope, new).await }).await
+    }
+
+    async fn admit_now(self, scope: Scope, mut new: NewRun) -> Result<Admission> {
+        new.admission.lease = Some(self.shared.settings.new_lease());
+        if new.admission.first_human_message.is_none() {
+            new.admission.first_human_message = crate::run_journal::first_said(&new.input);
+        }
+        let input = new.input.clone();
+        // From before the commit: a heartbeat may see the lease before this task does.
+        let expected = self.shared.registry.expect(&new.thread_id, &new.run_id);
+        let admitted = self.shared.ledger.admit(&scope, new).await?;
+        let run = admitted.run;
+        match (admitted.created, &run.status) {
+            (false, _) => Ok(Admission::Existing(Box::new(run))),
+            (true, RunStatus::Queued) => {
+                Ok(Admission::Queued(QueuedRun::new(self, scope, run, input, expected)))
+            }
+            (true, _) => Ok(Admission::Active(self.hold(&scope, run, &input).await?)),
+        }
+    }
+
+    /// Takes a run that was admitted without a lease and has not started, such as one that another
+    /// process queued. `input` is what it was admitted with. `Conflict` where somebody holds it.
+    pub async fn acquire(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        input: Vec<runledger_core::EventDraft>,
+    ) -> Result<ManagedRun> {
+        let (manager, scope, thread, run) = (self.clone(), scope.clone(), thread.clone(), run.clone());
+        self.undisturbed(async move {
+            let _expected = manager.shared.registry.expect(&thread, &run);
+            let lease = manager.shared.settings.new_lease();
+            let run = manager.shared.ledger.acquire(&scope, &thread, &run, lease, Timestamp::now()).await?;
+            manager.hold(&scope, run, &input).await
+        })
+        .await
+    }
+
+    /// Runs something to its end though whoever asked for it gives up.
+    async fn undisturbed<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.runtime.spawn(async move {
+            // Where nobody receives it, what was made is dropped, and so ended.
+            let _ = reply.send(work.await);
+        });
+        answer.await.unwrap_or_else(|_| {
+            Err(Error::Unavailable {
+                applied: runledger_core::Applied::Unknown,
+                source: "the manager's runtime is gone".into(),
+            })
+        })
+    }
+
+    /// Opens the journal of a run that this process has a lease of.
+    async fn hold(
+        &self,
+        scope: &Scope,
+        run: Run,
+        input: &[runledger_core::EventDraft],
+    ) -> Result<ManagedRun> {
+        let held = Arc::new(Held::new(&run));
+        let settings = Settings { cancel: Some(held.token.clone()), ..self.shared.settings.journal.clone() };
+        let journal = RunJournal::of_admitted(&self.shared.ledger, scope, run, input, settings).await?;
+        if let Some(replaced) = self.shared.registry.insert(Arc::clone(&held)) {
+            replaced.stop(StopReason::LeaseLost);
+        }
+        Ok(ManagedRun::new(self.clone(), held, journal))
+    }
+
+    /// Asks a run to stop, wherever it is executed: see [`Ledger::cancel`]. A run of this process is
+    /// told at once, one of another process with its next heartbeat.
+    pub async fn cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+    ) -> Result<Cancellation> {
+        let cancelled = self.shared.ledger.cancel(scope, thread, run, action, Timestamp::now()).await?;
+        if let Some(held) = self.shared.registry.get(thread, run) {
+            match &cancelled {
+                Cancellation::Requested(lease) => held.stop(StopReason::of(lease.cancel_action.clone())),
+                Cancellation::Ended(_) | Cancellation::AlreadyEnded(_) => held.stop(StopReason::LeaseLost),
+            }
+        }
+        Ok(cancelled)
+    }
+
+    /// Ends the runs of processes that are gone, now. It is done at the start and every now and then.
+    pub async fn sweep(&self) -> Result<Vec<Claimed>> {
+        self.shared.sweep().await
+    }
+
+    /// Tells every run of this process to stop, waits for them to end, and ends those that have not
+    /// within `patience` as interrupted, `shutdown`. Returns how many those were.
+    pub async fn shutdown(self, patience: Duration) -> usize {
+        let registry = &self.shared.registry;
+        for held in registry.all() {
+            held.stop(StopReason::Shutdown);
+        }
+        let _ = tokio::time::timeout(patience, registry.emptied()).await;
+        let left = registry.all();
+        for held in &left {
+            let (thread, run) = (&held.thread_id, &held.run_id);
+            let outcome = Outcome::interrupted(SHUTDOWN);
+            let claim = Claim::Epoch(held.epoch);
+            let ended =
+                self.shared.ledger.interrupt(&Scope::System, thread, run, claim, outcome, Timestamp::now());
+            if let Err(error) = ended.await
+                && error.kind() != ErrorKind::Conflict
+            {
+                tracing::warn!(%thread, %run, %error, "a run could not be ended; its lease will end it");
+            }
+            registry.remove(held);
+        }
+        left.len()
+    }
+}
+
+impl Shared {
+    /// Stores what is left in spool files: of processes that are gone, and of journals of this one that
+    /// were closed while the ledger was away. It goes before a sweep: what could not be written
+    /// belongs to its runs while they are still theirs.
+    async fn recover(&self) -> Result<Option<RecoveryReport>> {
+        let Some(folder) = self.settings.spool_folder() else { return Ok(None) };
+        let patience = self.settings.heartbeat;
+        spool::recover(&self.ledger, &Scope::System, &folder, patience).await.map(Some)
+    }
+
+    async fn sweep(&self) -> Result<Vec<Claimed>> {
+        let sweep = self.settings.sweep();
+        let claimed = self.ledger.claim_expired(&Scope::System, &sweep, Timestamp::now()).await?;
+        for Claimed { run, interrupted } in &claimed {
+            tracing::warn!(
+                thread_id = %run.thread_id, run_id = %run.run_id, open_items = interrupted.len(),
+                "ended a run whose worker is gone"
+            );
+        }
+        if let Some(tell) = &self.settings.on_claimed {
+            claimed.iter().for_each(|claimed| tell(claimed));
+        }
+        Ok(claimed)
+    }
+}

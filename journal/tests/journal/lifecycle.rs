@@ -1,0 +1,425 @@
+//! Runs that are held, cancelled, stolen, queued and abandoned, by managers of several processes.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pretty_assertions::assert_eq;
+use runledger_core::{
+    Admission as NewAdmission, CancelAction, Cancellation, Claim, Commit, ErrorKind, ItemId, ItemKind,
+    ItemMark, ItemStatus, JournalMark, Ledger, MemoryLedger, MultitaskStrategy, NewLease, NewRun, NewThread,
+    Outcome, RawJson, Run, RunId, RunStatus, Scope, ThreadId, Timestamp, Visibility, WorkerId,
+};
+use runledger_core::{Category, EventDraft};
+use runledger_journal::callbacks::RuntimeCallbacks;
+use runledger_journal::{
+    Admission, ManagedRun, ManagerSettings, Overflow, QueuedRun, RunManager, Settings, SpoolSettings,
+    StopReason,
+};
+
+use crate::faults::{Faulty, change, events};
+
+/// Quick to notice, slow to give up: nothing here may depend on how busy the machine is.
+fn settings() -> ManagerSettings {
+    ManagerSettings {
+        lease: Duration::from_secs(600),
+        heartbeat: Duration::from_millis(10),
+        sweep_every: Duration::from_millis(10),
+        grace: Duration::ZERO,
+        poll: Duration::from_millis(10),
+        ..ManagerSettings::default()
+    }
+}
+
+async fn manager(ledger: &Ledger) -> RunManager {
+    RunManager::start(ledger.clone(), settings()).await.unwrap().0
+}
+
+fn thread() -> ThreadId {
+    ThreadId::new("t").unwrap()
+}
+
+fn asking(run: &str, strategy: MultitaskStrategy) -> NewRun {
+    let at = Timestamp::now();
+    let input = vec![runledger_journal::user_message(
+        ItemId::new(format!("{run}-u")).unwrap(),
+        RawJson::string(run),
+        at,
+    )];
+    NewRun {
+        create_missing: Some(NewThread::new(thread())),
+        admission: NewAdmission { multitask_strategy: strategy, ..NewAdmission::default() },
+        input,
+        ..NewRun::new(thread(), RunId::new(run).unwrap())
+    }
+}
+
+async fn active(manager: &RunManager, run: &str) -> ManagedRun {
+    match manager.admit(&Scope::System, asking(run, MultitaskStrategy::Reject)).await.unwrap() {
+        Admission::Active(run) => run,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn queued(manager: &RunManager, run: &str) -> QueuedRun {
+    match manager.admit(&Scope::System, asking(run, MultitaskStrategy::Enqueue)).await.unwrap() {
+        Admission::Queued(run) => run,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn stored(ledger: &Ledger, run: &str) -> Run {
+    ledger.runs().get(&Scope::System, &thread(), &RunId::new(run).unwrap()).await.unwrap()
+}
+
+/// Looks until it is so.
+async fn until<F: Future<Output = bool>>(mut so: impl FnMut() -> F) {
+    while !so().await {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn ended(ledger: &Ledger, run: &str) -> Run {
+    until(async || stored(ledger, run).await.status.is_terminal()).await;
+    stored(ledger, run).await
+}
+
+fn how(run: &Run) -> (&str, Option<&str>) {
+    (run.status.as_str(), run.stop_reason.as_deref())
+}
+
+#[tokio::test]
+async fn a_managed_run_is_held_while_it_goes_on() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let mut run = active(&manager, "r").await;
+    assert_eq!((manager.held(), run.stopped()), (1, None));
+    assert_eq!(stored(&ledger, "r").await.first_human_message.as_deref(), Some("r"));
+    let lease = ledger.runs().lease(&Scope::System, &thread(), &run.run().run_id).await.unwrap().unwrap();
+    until(async || {
+        let now = ledger.runs().lease(&Scope::System, &thread(), &run.run().run_id).await.unwrap();
+        now.unwrap().expires_at > lease.expires_at
+    })
+    .await;
+    change(run.journal(), "a");
+    let finished = run.finish(Outcome::success()).await.unwrap();
+    assert_eq!((how(&finished.run), finished.ended_here), (("success", None), true));
+    assert_eq!(manager.held(), 0);
+    let report = run.close().await.unwrap();
+    assert_eq!((report.written, report.lost, report.fenced), (2, 0, 0));
+    assert_eq!(
+        ledger.runs().lease(&Scope::System, &thread(), &RunId::new("r").unwrap()).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_finished_runs() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    for number in 0..100 {
+        let mut run = active(&manager, &format!("r{number}")).await;
+        run.finish(Outcome::success()).await.unwrap();
+        run.close().await.unwrap();
+        assert_eq!(manager.held(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_run_of_this_process_is_told_to_stop_at_once() {
+    let ledger = MemoryLedger::new().ledger();
+    let slow = ManagerSettings { heartbeat: Duration::from_secs(200), ..settings() };
+    let manager = RunManager::start(ledger.clone(), slow).await.unwrap().0;
+    let mut run = active(&manager, "r").await;
+    let asked = manager.cancel(&Scope::System, &thread(), &run.run().run_id, CancelAction::Rollback).await;
+    assert!(matches!(asked.unwrap(), Cancellation::Requested(_)));
+    assert!(run.cancel_token().is_cancelled());
+    assert_eq!(run.stopped(), Some(StopReason::Cancelled(CancelAction::Rollback)));
+    let again = manager.cancel(&Scope::System, &thread(), &run.run().run_id, CancelAction::Interrupt).await;
+    assert!(
+        matches!(again.unwrap(), Cancellation::Requested(lease) if lease.cancel_action == Some(CancelAction::Rollback))
+    );
+    let finished = run.finish(Outcome::success()).await.unwrap();
+    assert_eq!(how(&finished.run), ("error", Some("rolled_back")));
+    assert_eq!((finished.run.visibility, finished.ended_here), (Visibility::RolledBack, true));
+}
+
+#[tokio::test]
+async fn a_run_of_another_process_is_told_with_its_heartbeat() {
+    let ledger = MemoryLedger::new().ledger();
+    let (worker, other) = (manager(&ledger).await, manager(&ledger).await);
+    let mut run = active(&worker, "r").await;
+    other.cancel(&Scope::System, &thread(), &run.run().run_id, CancelAction::Interrupt).await.unwrap();
+    run.cancel_token().cancelled().await;
+    assert_eq!(run.stopped(), Some(StopReason::Cancelled(CancelAction::Interrupt)));
+    let finished = run.finish(Outcome::error("stopped in the middle")).await.unwrap();
+    assert_eq!(how(&finished.run), ("interrupted", Some("cancelled")));
+    let log = events(&ledger, &thread()).await;
+    assert_eq!(log.last().unwrap().event_type.as_str(), "run.interrupted");
+}
+
+#[tokio::test]
+async fn a_stolen_run_is_told_and_its_writes_are_refused() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let mut run = active(&manager, "r").await;
+    let claim = Claim::Epoch(run.run().epoch);
+    let id = run.run().run_id.clone();
+    let outcome = Outcome::interrupted("stolen");
+    ledger.interrupt(&Scope::System, &thread(), &id, claim, outcome, Timestamp::now()).await.unwrap();
+    run.cancel_token().cancelled().await;
+    assert_eq!(run.stopped(), Some(StopReason::LeaseLost));
+    until(async || manager.held() == 0).await;
+    change(run.journal(), "late");
+    let finished = run.finish(Outcome::success()).await.unwrap();
+    assert_eq!((how(&finished.run), finished.ended_here), (("interrupted", Some("stolen")), false));
+    let report = run.close().await.unwrap();
+    assert_eq!((report.written, report.lost), (0, 0));
+    assert!(report.fenced >= 1, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_replaced_run_is_told_at_once() {
+    let ledger = MemoryLedger::new().ledger();
+    let slow = ManagerSettings { heartbeat: Duration::from_secs(200), ..settings() };
+    let manager = RunManager::start(ledger.clone(), slow).await.unwrap().0;
+    let old = active(&manager, "old").await;
+    let admitted = manager.admit(&Scope::System, asking("new", MultitaskStrategy::Interrupt)).await.unwrap();
+    let Admission::Active(mut new) = admitted else { panic!("{admitted:?}") };
+    assert_eq!(old.stopped(), Some(StopReason::LeaseLost));
+    drop(old);
+    new.finish(Outcome::success()).await.unwrap();
+    assert_eq!(how(&stored(&ledger, "old").await), ("interrupted", Some("replaced")));
+    assert_eq!(how(&stored(&ledger, "new").await), ("success", None));
+    until(async || manager.held() == 0).await;
+}
+
+#[tokio::test]
+async fn a_dropped_run_is_ended_with_what_it_recorded() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let run = active(&manager, "r").await;
+    run.journal().on_item_started(runledger_journal::callbacks::ItemRecord {
+        mark: ItemMark::new(ItemId::new("i").unwrap(), ItemKind::ToolCall, ItemStatus::InProgress),
+        category: Category::Lifecycle,
+        caller: None,
+        content: &RawJson::null(),
+        at: Timestamp::now(),
+    });
+    drop(run);
+    assert_eq!(how(&ended(&ledger, "r").await), ("interrupted", Some("abandoned")));
+    let types: Vec<_> =
+        events(&ledger, &thread()).await.iter().map(|event| event.event_type.to_string()).collect();
+    assert_eq!(types, ["item.completed", "item.started", "item.completed", "run.interrupted"]);
+    until(async || manager.held() == 0).await;
+}
+
+#[tokio::test]
+async fn an_admission_that_nobody_receives_is_ended() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let new = asking("r", MultitaskStrategy::Reject);
+    let mut admission = Box::pin(manager.admit(&Scope::System, new));
+    // The caller gives up as early as it can.
+    assert!(futures_poll_once(&mut admission).await);
+    drop(admission);
+    until(async || {
+        let run = ledger.runs().get(&Scope::System, &thread(), &RunId::new("r").unwrap()).await;
+        run.is_ok_and(|run| run.status.is_terminal())
+    })
+    .await;
+    assert_eq!(how(&stored(&ledger, "r").await), ("interrupted", Some("abandoned")));
+    until(async || manager.held() == 0).await;
+}
+
+/// Polls once; true where it is not done.
+async fn futures_poll_once<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_admission_whose_answer_is_lost_is_ended() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    // As if the answer had been lost: a lease of this worker that nothing here knows.
+    let worker_id = manager.worker_id().clone();
+    let admission = NewAdmission {
+        lease: Some(NewLease { worker_id, ttl: Duration::from_secs(600) }),
+        ..NewAdmission::default()
+    };
+    let new = NewRun { admission, ..asking("r", MultitaskStrategy::Reject) };
+    ledger.admit(&Scope::System, new).await.unwrap();
+    assert_eq!(how(&ended(&ledger, "r").await), ("interrupted", Some("abandoned")));
+}
+
+#[tokio::test]
+async fn queued_runs_follow_each_other() {
+    let ledger = MemoryLedger::new().ledger();
+    let (here, there) = (manager(&ledger).await, manager(&ledger).await);
+    let mut first = active(&here, "a").await;
+    let (mut second, mut third) = (queued(&there, "b").await, queued(&here, "c").await);
+    assert_eq!(second.run().status, RunStatus::Queued);
+    first.finish(Outcome::success()).await.unwrap();
+    let mut second = second.wait().await.unwrap().unwrap();
+    assert_eq!((there.held(), here.held()), (1, 0));
+    change(second.journal(), "b works");
+    second.finish(Outcome::error("b failed")).await.unwrap();
+    let mut third = third.wait().await.unwrap().unwrap();
+    third.finish(Outcome::success()).await.unwrap();
+    let said: Vec<_> = events(&ledger, &thread())
+        .await
+        .into_iter()
+        .filter(|event| event.category == Category::Message)
+        .map(|event| event.run_id.unwrap().to_string())
+        .collect();
+    assert_eq!(said, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_queued_run_is_cancelled_or_let_go() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let mut first = active(&manager, "a").await;
+    let (mut second, third) = (queued(&manager, "b").await, queued(&manager, "c").await);
+    let id = second.run().run_id.clone();
+    manager.cancel(&Scope::System, &thread(), &id, CancelAction::Interrupt).await.unwrap();
+    assert!(second.wait().await.unwrap().is_none());
+    drop(third);
+    assert_eq!(how(&ended(&ledger, "c").await), ("interrupted", Some("cancelled")));
+    first.finish(Outcome::success()).await.unwrap();
+    let head = ledger.threads().head(&Scope::System, &thread()).await.unwrap();
+    assert_eq!(head.active_run_id, None);
+}
+
+#[tokio::test]
+async fn a_start_takes_over_what_dead_workers_left() {
+    let ledger = MemoryLedger::new().ledger();
+    let worker_id = WorkerId::new("dead").unwrap();
+    let admission = NewAdmission {
+        lease: Some(NewLease { worker_id, ttl: Duration::from_micros(1) }),
+        ..NewAdmission::default()
+    };
+    let run = ledger
+        .admit(&Scope::System, NewRun { admission, ..asking("r", MultitaskStrategy::Reject) })
+        .await
+        .unwrap()
+        .run;
+    let call = ItemMark::new(ItemId::new("call").unwrap(), ItemKind::ToolCall, ItemStatus::InProgress);
+    let commit = Commit::of_run(thread(), run.run_id.clone())
+        .with_events(vec![EventDraft::item(call, Category::Lifecycle, RawJson::null())])
+        .with_mark(JournalMark { epoch: run.epoch, ordinal: 0 });
+    ledger.events().append(&Scope::System, commit).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let settings = ManagerSettings {
+        on_claimed: Some(Arc::new(move |claimed| tell.lock().unwrap().push(claimed.run.run_id.to_string()))),
+        ..settings()
+    };
+    let (manager, takeover) = RunManager::start(ledger.clone(), settings).await.unwrap();
+    let [claimed] = takeover.claimed.as_slice() else { panic!("{takeover:?}") };
+    assert_eq!(how(&claimed.run), ("interrupted", Some("lease_expired")));
+    assert_eq!(claimed.interrupted.iter().map(|item| item.item_id.as_str()).collect::<Vec<_>>(), ["call"]);
+    assert_eq!(*told.lock().unwrap(), ["r"]);
+    // The thread is free.
+    active(&manager, "next").await.finish(Outcome::success()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_stops_runs_and_ends_those_that_do_not() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let mut good = active(&manager, "good").await;
+    let ending = tokio::spawn(async move {
+        good.cancel_token().cancelled().await;
+        assert_eq!(good.stopped(), Some(StopReason::Shutdown));
+        good.finish(Outcome::interrupted("shutdown")).await.unwrap()
+    });
+    let other = NewThread::new(ThreadId::new("other").unwrap());
+    let mut new = asking("stubborn", MultitaskStrategy::Reject);
+    (new.thread_id, new.create_missing) = (other.thread_id.clone(), Some(other.clone()));
+    let Admission::Active(stubborn) = manager.admit(&Scope::System, new).await.unwrap() else { panic!() };
+    assert_eq!(manager.clone().shutdown(Duration::from_millis(500)).await, 1);
+    assert_eq!(how(&ending.await.unwrap().run), ("interrupted", Some("shutdown")));
+    let run = ledger.runs().get(&Scope::System, &other.thread_id, &stubborn.run().run_id).await.unwrap();
+    assert_eq!(how(&run), ("interrupted", Some("shutdown")));
+}
+
+/// The ledger goes away in the middle of a run, which is ended and closed meanwhile: its spool is
+/// stored by the same process when the ledger is back, and the run ends as it was told to.
+#[tokio::test]
+async fn what_is_left_in_the_spool_is_stored_when_the_ledger_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = Faulty::new([]);
+    let ledger = faulty.ledger();
+    let journal = Settings {
+        close_patience: Duration::from_millis(50),
+        overflow: Overflow::Spool(SpoolSettings {
+            after: Duration::from_millis(5),
+            ..SpoolSettings::new(folder.path())
+        }),
+        ..Settings::default()
+    };
+    let (manager, _) =
+        RunManager::start(ledger.clone(), ManagerSettings { journal, ..settings() }).await.unwrap();
+    let mut run = active(&manager, "r").await;
+    change(run.journal(), "before");
+    run.journal().barrier().await.unwrap();
+    faulty.set_away(true);
+    change(run.journal(), "while it is away");
+    let refused = run.finish(Outcome::success()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    let report = run.close().await.unwrap();
+    assert_eq!((report.left_in_spool, report.lost), (2, 0));
+    assert_eq!(manager.held(), 1);
+    faulty.set_away(false);
+    assert_eq!(how(&ended(&ledger, "r").await), ("success", None));
+    until(async || manager.held() == 0).await;
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Without a spool nothing is left that could end such a run, and it is ended for having no worker.
+#[tokio::test]
+async fn a_run_whose_end_was_lost_is_ended() {
+    let faulty = Faulty::new([]);
+    let ledger = faulty.ledger();
+    let journal = Settings { close_patience: Duration::from_millis(20), ..Settings::default() };
+    let (manager, _) =
+        RunManager::start(ledger.clone(), ManagerSettings { journal, ..settings() }).await.unwrap();
+    let mut run = active(&manager, "r").await;
+    faulty.set_away(true);
+    assert_eq!(run.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(run.close().await.unwrap().lost > 0);
+    faulty.set_away(false);
+    assert_eq!(how(&ended(&ledger, "r").await), ("interrupted", Some("abandoned")));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_one_run() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    let keyed = || {
+        let mut new = asking("r", MultitaskStrategy::Reject);
+        new.admission.idempotency_key = Some("k".to_owned());
+        new
+    };
+    let first = manager.admit(&Scope::System, keyed()).await.unwrap();
+    assert!(matches!(first, Admission::Active(_)));
+    let second = manager.admit(&Scope::System, keyed()).await.unwrap();
+    assert!(matches!(second, Admission::Existing(run) if run.run_id.as_str() == "r"));
+    assert_eq!(manager.held(), 1);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused() {
+    let ledger = MemoryLedger::new().ledger();
+    let beats = ManagerSettings { heartbeat: Duration::from_secs(20), ..ManagerSettings::default() };
+    let never = ManagerSettings { sweep_every: Duration::ZERO, ..ManagerSettings::default() };
+    for settings in [beats, never] {
+        let refused = RunManager::start(ledger.clone(), settings).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    }
+}
