@@ -120,6 +120,10 @@ impl Writer<'_> {
 
     fn write(&self, path: &std::path::Path, before: &Before, added: &Added) -> Result<()> {
         let sync = self.store.config.durability == Durability::Sync;
+        if before.end == 0 {
+            // Whoever copied the thread may have left out a folder that was empty.
+            file::create_parent(path)?;
+        }
         file::write_at(path, before.end, &added.lines, sync)?;
         if sync && before.end == 0 {
             file::sync_folder(path.parent().unwrap_or(path))?;
@@ -176,9 +180,9 @@ impl Added {
         let tail = &writer.tail;
         let (mut lines, mut entries, mut entry_bytes) = (Vec::new(), Vec::new(), Vec::new());
         let mut messages = tail.messages();
-        for (place, event) in events.iter().enumerate() {
+        for (event, place) in events.iter().zip(tail.entries..) {
             let start = lines.len();
-            let end = place + 1 == events.len();
+            let end = place + 1 == tail.entries + events.len() as u64;
             record::push_event(&mut lines, event, end)?;
             let length = lines.len() - start - 1;
             let length = u32::try_from(length).map_err(|_| Error::TooLarge {
@@ -190,7 +194,7 @@ impl Added {
             let mut entry = Entry::of(event, number, offset, length, end);
             messages += u64::from(entry.is_message());
             entry.messages = messages;
-            entry.encode(&mut entry_bytes);
+            entry.encode(place, &mut entry_bytes);
             entries.push(entry);
         }
         let row = run.filter(|run| tail.runs.number(run).is_none()).map(|run| RunRow {

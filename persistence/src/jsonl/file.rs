@@ -137,6 +137,11 @@ pub(super) fn write_at(path: &Path, offset: u64, bytes: &[u8], sync: bool) -> Re
     if sync { file.sync_data().map_err(at(path)) } else { Ok(()) }
 }
 
+/// Makes the folder that a file goes to.
+pub(super) fn create_parent(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(at(folder)))
+}
+
 /// Writes a whole file and syncs it.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(at(path))?;

@@ -108,7 +108,8 @@ impl Entry {
         self.flags & UNREADABLE != 0 || self.kind == hash(event_type)
     }
 
-    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+    /// Adds its bytes, of which the checksum counts its place too: an entry that stands elsewhere is none.
+    pub(super) fn encode(&self, place: u64, bytes: &mut Vec<u8>) {
         let start = bytes.len();
         for number in [self.seq, self.offset, self.messages] {
             bytes.extend_from_slice(&number.to_le_bytes());
@@ -116,12 +117,19 @@ impl Entry {
         for number in [self.length, self.file, self.flags, self.once, self.kind] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
-        let crc = crc32fast::hash(bytes.get(start..).unwrap_or_default());
+        let crc = Self::checksum(place, bytes.get(start..).unwrap_or_default());
         bytes.extend_from_slice(&crc.to_le_bytes());
     }
 
-    /// `None` where the bytes are not those of an entry.
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn checksum(place: u64, fields: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&place.to_le_bytes());
+        hasher.update(fields);
+        hasher.finalize()
+    }
+
+    /// `None` where the bytes are not those of the entry at this place.
+    fn decode(place: u64, bytes: &[u8]) -> Option<Self> {
         let (long, short) = bytes.split_at_checked(24)?;
         let mut long = long.chunks_exact(8).filter_map(|part| part.try_into().ok()).map(u64::from_le_bytes);
         let mut short = short.chunks_exact(4).filter_map(|part| part.try_into().ok()).map(u32::from_le_bytes);
@@ -135,7 +143,7 @@ impl Entry {
             once: short.next()?,
             kind: short.next()?,
         };
-        let crc = crc32fast::hash(bytes.get(..ENTRY_BYTES - 4)?);
+        let crc = Self::checksum(place, bytes.get(..ENTRY_BYTES - 4)?);
         (short.next()? == crc && entry.seq > 0).then_some(entry)
     }
 }
@@ -158,7 +166,7 @@ pub(super) fn bytes_of(entries: u64) -> u64 {
 /// Writes a generation, which nobody reads before the head names it.
 pub(super) fn write(folder: &Folder, generation: u64, entries: &[Entry], runs: &Runs) -> Result<()> {
     let mut bytes = Vec::with_capacity(entries.len() * ENTRY_BYTES);
-    entries.iter().for_each(|entry| entry.encode(&mut bytes));
+    (0..).zip(entries).for_each(|(place, entry)| entry.encode(place, &mut bytes));
     file::write_whole(&entries_file(folder, generation), &bytes)?;
     let mut lines = Vec::new();
     runs.rows.iter().for_each(|row| row.encode(&mut lines));
@@ -228,7 +236,10 @@ impl Entries {
                 let mut bytes = vec![0; count * ENTRY_BYTES];
                 file::read_part(path, file, bytes_of(from), &mut bytes)?;
                 reads.count(bytes.len(), 0);
-                bytes.chunks(ENTRY_BYTES).map(|bytes| Entry::decode(bytes).ok_or(Trouble::Stale)).collect()
+                (from..)
+                    .zip(bytes.chunks(ENTRY_BYTES))
+                    .map(|(place, bytes)| Entry::decode(place, bytes).ok_or(Trouble::Stale))
+                    .collect()
             }
         }
     }
@@ -388,15 +399,16 @@ mod tests {
     fn an_entry_has_its_size_and_comes_back() {
         let entry = Entry { file: 3, ..Entry::unreadable(7, 1_000, 99, true) };
         let mut bytes = Vec::new();
-        entry.encode(&mut bytes);
+        entry.encode(5, &mut bytes);
         assert_eq!(bytes.len(), ENTRY_BYTES);
-        assert_eq!(Entry::decode(&bytes), Some(entry));
+        assert_eq!(Entry::decode(5, &bytes), Some(entry));
+        assert_eq!(Entry::decode(4, &bytes), None, "at another place");
         for place in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[place] ^= 1;
-            assert_eq!(Entry::decode(&changed), None, "byte {place}");
+            assert_eq!(Entry::decode(5, &changed), None, "byte {place}");
         }
-        assert_eq!(Entry::decode(&[0; ENTRY_BYTES]), None);
+        assert_eq!(Entry::decode(0, &[0; ENTRY_BYTES]), None);
     }
 
     #[test]

@@ -161,6 +161,7 @@ impl<'a> Writer<'a> {
             .flatten();
         let last = scanned.last_seq().max(indexed.map_or(0, |entry| entry.seq));
         self.lock.set_at_work(true)?;
+        self.folder.create()?;
         for scanned in &scanned.files {
             let is_cleared =
                 scanned.entries.last().is_some_and(|entry| entry.seq <= self.head.cleared_through);
