@@ -9,6 +9,7 @@ use runledger_core::{
 };
 use runledger_migration::DEFAULT_DATABASE_URL;
 
+use crate::command::copy::{ArchiveArgs, CopyArgs};
 use crate::command::spool::SpoolArgs;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -47,6 +48,10 @@ pub enum Command {
     Usage(UsageArgs),
     /// Tell a thread's runs: what was said, which tools ran, what it took.
     Replay(ReplayArgs),
+    /// Write threads to files, or read them from there.
+    Archive(ArchiveArgs),
+    /// Copy threads from one place to another, with everything of them.
+    Copy(CopyArgs),
     /// List or store what journals left on the disk while the database was away.
     Spool(SpoolArgs),
     /// Make or check the database's schema.
@@ -360,6 +365,8 @@ impl Command {
             Self::Events(args) => args.reader.json,
             Self::Usage(args) => args.reader.json,
             Self::Replay(args) => args.reader.json,
+            Self::Archive(args) => args.wants_json(),
+            Self::Copy(args) => args.selection.json,
             Self::Spool(args) => args.wants_json(),
         }
     }

@@ -10,7 +10,7 @@
 //! | `import` | recordings of other systems: files to plans, plans to commits |
 //! | `output` | text and JSON, tables, harmless for a terminal |
 //! | `wire` | records in the shapes programs read |
-//! | `number`, `money` | JSON numbers and dollars by their digits |
+//! | `money` | dollars by their digits |
 //! | `database` | opening the database, and who may make a schema |
 //! | `failure` | errors and exit codes |
 
@@ -20,7 +20,6 @@ mod database;
 mod failure;
 mod import;
 mod money;
-mod number;
 mod output;
 mod wire;
 
@@ -29,6 +28,9 @@ use std::process::ExitCode;
 pub use args::{
     Cli, Command, DatabaseArgs, DemoArgs, EventsArgs, Format, ImportArgs, ListArgs, LogArgs, ReaderArgs,
     ReplayArgs, RunsArgs, SeqArgs, TargetArgs, ThreadsArgs, UsageArgs,
+};
+pub use command::copy::{
+    ArchiveArgs, ArchiveCommand, ArchiveExportArgs, ArchiveImportArgs, CopyArgs, PlaceUrl, SelectionArgs,
 };
 pub use command::spool::{SpoolArgs, SpoolCommand, SpoolListArgs, SpoolRecoverArgs};
 pub use failure::{Failure, Shown};
@@ -84,6 +86,8 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
     match command {
         Command::Demo(args) => command::demo::run(args, output).await,
         Command::Import(args) => command::import::run(args, output).await,
+        Command::Archive(args) => command::copy::archive(args, output).await,
+        Command::Copy(args) => command::copy::run(args, output).await,
         Command::Spool(args) => command::spool::run(args, output).await,
         Command::Replay(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;

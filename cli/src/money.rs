@@ -1,6 +1,6 @@
 //! Costs: US dollars as people and files write them, billionths of them as the ledger keeps them.
 
-use crate::number::Decimal;
+use runledger_core::Decimal;
 
 /// Digits of a dollar that the ledger keeps.
 const DIGITS: i64 = 9;
@@ -8,10 +8,10 @@ const DIGITS: i64 = 9;
 /// The billionths of a JSON number of dollars; half a billionth counts up. `None` where it is no
 /// number, is negative, or is more than 2^63 - 1 billionths.
 pub(crate) fn nanos(number: &str) -> Option<u64> {
-    let Decimal { digits, exponent } = Decimal::parse(number)?;
+    let Decimal { digits, exponent, .. } = Decimal::parse(number).filter(|number| !number.is_negative)?;
     let exponent = exponent.checked_add(DIGITS)?;
     if exponent >= 0 {
-        return Decimal { digits, exponent }.whole();
+        return Decimal { is_negative: false, digits, exponent }.whole();
     }
     let dropped = usize::try_from(exponent.checked_neg()?).ok()?;
     let split = digits.len().checked_sub(dropped);

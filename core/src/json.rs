@@ -4,6 +4,7 @@
 //! duplicate keys (and what `serde_json/arbitrary_precision` would change) never touches it.
 //! Do not put a [`RawJson`] under serde `flatten` or an untagged enum: those buffer values.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{Error, Result};
+use crate::{Decimal, Error, Result};
 
 /// One JSON document as text. Cheap to clone; equality is of text.
 ///
@@ -74,6 +75,14 @@ impl RawJson {
         self.0.starts_with('{')
     }
 
+    /// Whether both are the same JSON value: the order of keys, white space, and how numbers and characters
+    /// are spelled make no difference; of a key that is repeated, the last one counts. Where one of them
+    /// cannot be read, or is nested deeper than serde_json reads, only the same text is the same.
+    #[must_use]
+    pub fn is_same_value(&self, other: &Self) -> bool {
+        self == other || same_value(self.as_str(), other.as_str()).unwrap_or(false)
+    }
+
     /// Parses the document.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.0).map_err(|error| Error::Corrupt {
@@ -93,6 +102,48 @@ impl RawJson {
             },
         }
     }
+}
+
+/// `None` where one of them cannot be read.
+fn same_value(one: &str, other: &str) -> Option<bool> {
+    if one == other {
+        return Some(true);
+    }
+    let (first, second) = (one.trim_start().chars().next()?, other.trim_start().chars().next()?);
+    let is_number = |first: char| first == '-' || first.is_ascii_digit();
+    if is_number(first) && is_number(second) {
+        return Some(Decimal::parse(one.trim())? == Decimal::parse(other.trim())?);
+    }
+    if first != second {
+        return Some(false);
+    }
+    match first {
+        '{' => {
+            let read = |text| serde_json::from_str::<BTreeMap<String, &RawValue>>(text).ok();
+            let (one, other) = (read(one)?, read(other)?);
+            if !one.keys().eq(other.keys()) {
+                return Some(false);
+            }
+            all_same(one.values().copied().zip(other.values().copied()))
+        }
+        '[' => {
+            let read = |text| serde_json::from_str::<Vec<&RawValue>>(text).ok();
+            let (one, other) = (read(one)?, read(other)?);
+            if one.len() != other.len() {
+                return Some(false);
+            }
+            all_same(one.into_iter().zip(other))
+        }
+        '"' => {
+            let read = |text| serde_json::from_str::<String>(text).ok();
+            Some(read(one)? == read(other)?)
+        }
+        _ => Some(one.trim() == other.trim()),
+    }
+}
+
+fn all_same<'a>(mut pairs: impl Iterator<Item = (&'a RawValue, &'a RawValue)>) -> Option<bool> {
+    pairs.try_fold(true, |same, (one, other)| Some(same && same_value(one.get(), other.get())?))
 }
 
 impl Default for RawJson {
@@ -146,6 +197,27 @@ mod tests {
     use pretty_assertions::assert_eq;
     use proptest::prelude::*;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_value_is_the_same_however_it_is_spelled() {
+        let same = |one, other| RawJson::from_stored(one).is_same_value(&RawJson::from_stored(other));
+        assert!(same(r#"{"a": [1.0, "\u00e9"], "b":null}"#, r#"{"b":null,"a":[1,"é"]}"#));
+        assert!(same(r#"{"a":1,"a":2}"#, r#"{"a":2}"#));
+        assert!(same("not JSON", "not JSON"));
+        for (one, other) in [
+            (r#"{"a":1}"#, r#"{"a":1,"b":2}"#),
+            ("[1,2]", "[2,1]"),
+            ("[1]", "[1,1]"),
+            ("9007199254740993", "9007199254740992"),
+            ("true", "false"),
+            ("\"1\"", "1"),
+            ("{}", "[]"),
+            ("not JSON", "not json"),
+            ("", "{}"),
+        ] {
+            assert!(!same(one, other) && !same(other, one), "{one} {other}");
+        }
+    }
 
     #[test]
     fn text_comes_back_byte_for_byte() {

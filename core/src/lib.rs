@@ -60,6 +60,7 @@ mod error;
 mod id;
 mod json;
 mod memory;
+mod number;
 mod page;
 pub mod record;
 mod scope;
@@ -81,6 +82,7 @@ pub use id::{
 };
 pub use json::RawJson;
 pub use memory::MemoryLedger;
+pub use number::Decimal;
 pub use page::{Cursor, DEFAULT_LIMIT, ListRange, MAX_LIMIT, Page, SeqPage, SeqRange, SeqScan};
 pub use record::*;
 pub use scope::Scope;

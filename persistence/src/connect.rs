@@ -260,6 +260,11 @@ impl SqlLedger {
         self.ledger.clone()
     }
 
+    /// What the stores share.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Waits for the appends that were handed in, and closes every connection. A SQLite file is
     /// left without its log. Later calls are answered with `Unavailable`.
     pub async fn close(&self) {
@@ -287,7 +292,7 @@ impl Deref for SqlLedger {
 /// What the stores share.
 pub(crate) struct Database {
     pub(crate) reader: Patient,
-    patience: Patience,
+    pub(crate) patience: Patience,
     pub(crate) writer: DatabaseConnection,
     pub(crate) dialect: Dialect,
     pub(crate) limits: Limits,

@@ -45,6 +45,8 @@
 //! | `entity` | the tables as SeaORM sees them, and records of their rows |
 //! | `sql` | the stores, one module per trait |
 //! | [`jsonl`] | the log in files, without a database |
+//! | [`archive`] | whole threads in files, and copies of whole ledgers |
+//! | `envelope`, `file_name`, `disk` | what files of ours have in common |
 //! | `fail_point` | with the feature `failpoints`: where tests end the process |
 
 /// A place at which a test can end the process; nothing without the feature `failpoints`.
@@ -55,13 +57,17 @@ macro_rules! fail_point {
     };
 }
 
+pub mod archive;
 mod commit;
 mod connect;
 mod dialect;
+mod disk;
 mod entity;
+mod envelope;
 mod error_map;
 #[cfg(feature = "failpoints")]
 pub mod fail_point;
+mod file_name;
 pub mod jsonl;
 mod patience;
 mod schema_check;

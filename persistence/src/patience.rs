@@ -9,7 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    RuntimeErr, Statement, TransactionOptions, TransactionTrait,
 };
 
 /// The longest that an answer is waited for; `None` is without end.
@@ -33,6 +34,14 @@ impl Patience {
     ) -> Result<T, sqlx::Error> {
         self.wait(answer).await?
     }
+
+    /// As [`Patience::wait`], for what SeaORM answers.
+    pub(crate) async fn answer<T>(self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        match self.wait(answer).await {
+            Ok(answer) => answer,
+            Err(silence) => Err(DbErr::Query(RuntimeErr::SqlxError(silence.into()))),
+        }
+    }
 }
 
 /// A pool whose answers are waited for so long.
@@ -51,11 +60,13 @@ impl Patient {
         self.wait(self.connection.close_by_ref()).await
     }
 
+    /// Begins a transaction, whose own answers are waited for with [`Patience::answer`].
+    pub(crate) async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+        self.wait(self.connection.begin_with_options(options)).await
+    }
+
     async fn wait<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        match self.patience.wait(answer).await {
-            Ok(answer) => answer,
-            Err(silence) => Err(DbErr::Query(RuntimeErr::SqlxError(silence.into()))),
-        }
+        self.patience.answer(answer).await
     }
 }
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use runledger_core::{Ledger, Scope};
 use runledger_journal::Settings;
 
@@ -41,7 +40,7 @@ pub(crate) async fn run(args: &ImportArgs, output: &mut Output) -> Result<(), Fa
 
 fn parse(args: &ImportArgs, output: &Output) -> Result<Source, Failure> {
     let files = files(args.format, &args.paths)?;
-    let bar = bar(output, "reading", files.len());
+    let bar = output.bar("reading", files.len());
     let read = |file: PathBuf| {
         bar.inc(1);
         file
@@ -88,7 +87,7 @@ async fn store(
                 require_free(ledger, scope, &plan.file, &plan.thread.thread_id).await?;
                 check(ledger, scope, plan).await.map_err(|failure| failure.in_file(&plan.file))?;
             }
-            let bar = bar(output, "writing", plans.len());
+            let bar = output.bar("writing", plans.len());
             for plan in plans {
                 write(ledger, scope, plan, &mut summary)
                     .await
@@ -112,7 +111,7 @@ async fn store(
                 give_up_after: Some(Duration::from_secs(60)),
                 ..Settings::default()
             };
-            let bar = bar(output, "writing", recordings.iter().map(|it| it.recording.callbacks()).sum());
+            let bar = output.bar("writing", recordings.iter().map(|it| it.recording.callbacks()).sum());
             for RecordedFile { file, recording, .. } in recordings {
                 let done = |callbacks: usize| bar.inc(callbacks as u64);
                 let stored = recording
@@ -142,17 +141,4 @@ fn add(sum: &mut Summary, stored: &runledger_journal::adapters::langchain_record
     sum.cost_nanos += stored.cost_nanos;
     sum.skipped += stored.skipped;
     sum.quarantined += stored.quarantined;
-}
-
-/// A progress bar on standard error, where somebody looks at it. It goes away when dropped.
-fn bar(output: &Output, doing: &'static str, length: usize) -> ProgressBar {
-    let target =
-        if output.shows_progress() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(length as u64), target).with_message(doing);
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}");
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-    .with_finish(indicatif::ProgressFinish::AndClear)
 }

@@ -1,5 +1,6 @@
 //! The commands, one room each.
 
+pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod import;
 pub(crate) mod readers;

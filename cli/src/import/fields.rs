@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use runledger_core::RawJson;
+use runledger_core::{Decimal, RawJson};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::source::Fault;
-use crate::number::Decimal;
 use crate::output::one_line;
 
 /// A JSON object as its fields' text, in order. White space between tokens is dropped.

@@ -9,6 +9,7 @@ mod terminal;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::Failure;
@@ -93,9 +94,16 @@ impl Output {
         self.style
     }
 
-    /// Whether somebody watches a progress bar.
-    pub(crate) fn shows_progress(&self) -> bool {
-        self.progress
+    /// A progress bar on standard error, where somebody looks at it. It goes away when dropped.
+    pub(crate) fn bar(&self, doing: &'static str, length: usize) -> ProgressBar {
+        let target = if self.progress { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(length as u64), target).with_message(doing);
+        let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len}");
+        match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        }
+        .with_finish(indicatif::ProgressFinish::AndClear)
     }
 
     /// A line of the result.

@@ -11,6 +11,7 @@ use runledger::{Cli, Output};
 use runledger_persistence::{Config, SqlLedger, connect};
 use serde_json::Value;
 
+mod copy;
 mod imports;
 mod readers;
 mod refusals;

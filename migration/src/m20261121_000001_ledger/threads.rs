@@ -56,10 +56,8 @@ pub(super) fn thread_heads() -> Table {
             optional("active_run_id", Kind::Key),
             counter("epoch"),
             counter("journal_ordinal"),
-            counter("journal_seq"),
             counter("round_index"),
             optional("last_compact_seq", Kind::Bigint),
-            counter("queue_no"),
             required("updated_at", Kind::Instant),
         ],
     )

@@ -1,11 +1,21 @@
 //! The tables as SeaORM sees them, and what makes a record of a row.
 //!
 //! One module per table. The `Model` of a table is a row as it is stored: text, integers and
-//! times; the conversion beside it makes the record that `core` promises, and says
+//! times; the conversion beside it, where one is read as a record, makes what `core` promises, and says
 //! [`Error::Corrupt`](runledger_core::Error::Corrupt) where a row cannot be one. Nothing of SeaORM
 //! leaves this crate.
 
+#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
+pub(crate) mod agent_run;
 mod cell;
+#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
+pub(crate) mod compaction;
+#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
+pub(crate) mod deletion;
+#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
+pub(crate) mod quarantined;
+#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
+pub(crate) mod queued_input;
 pub(crate) mod run;
 pub(crate) mod run_event;
 pub(crate) mod run_lease;

@@ -28,9 +28,9 @@ pub struct Model {
     pub request_hash: Option<String>,
     pub model_name: Option<String>,
     // As text: a JSON value of a driver would round numbers.
-    #[sea_orm(select_as = "text")]
+    #[sea_orm(column_type = "JsonBinary", select_as = "text")]
     pub metadata: String,
-    #[sea_orm(select_as = "text")]
+    #[sea_orm(column_type = "JsonBinary", select_as = "text")]
     pub kwargs: String,
     pub error: Option<String>,
     pub stop_reason: Option<String>,
@@ -48,6 +48,11 @@ pub struct Model {
     pub subagent_tokens: i64,
     pub middleware_tokens: i64,
     pub cost_nanos: i64,
+    pub max_tokens: Option<i64>,
+    pub max_cost_nanos: Option<i64>,
+    pub max_iterations: Option<i64>,
+    pub reserved_tokens: i64,
+    pub reserved_cost_nanos: i64,
     pub first_seq: Option<i64>,
     pub last_seq: Option<i64>,
     pub message_count: i64,

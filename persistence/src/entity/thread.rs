@@ -28,9 +28,9 @@ pub struct Model {
     pub system_prompt: Option<String>,
     pub model: Option<String>,
     // As text: a JSON value of a driver would round numbers.
-    #[sea_orm(select_as = "text")]
+    #[sea_orm(column_type = "JsonBinary", select_as = "text")]
     pub config: String,
-    #[sea_orm(select_as = "text")]
+    #[sea_orm(column_type = "JsonBinary", select_as = "text")]
     pub metadata: String,
     pub archived_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,

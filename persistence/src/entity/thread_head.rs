@@ -20,10 +20,8 @@ pub struct Model {
     pub active_run_id: Option<String>,
     pub epoch: i64,
     pub journal_ordinal: i64,
-    pub journal_seq: i64,
     pub round_index: i64,
     pub last_compact_seq: Option<i64>,
-    pub queue_no: i64,
     pub updated_at: DateTimeUtc,
 }
 

@@ -1,13 +1,13 @@
 //! Files: where those of a thread are, locks, atomic replacement, and what errors mean.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use runledger_core::{Applied, Error, RunId, ThreadId};
+use runledger_core::{Error, RunId, ThreadId};
 
-use super::name;
+use crate::disk::{self, FileError};
+use crate::file_name;
 
 /// What stands in the way of reading or writing a thread.
 #[derive(Debug)]
@@ -33,10 +33,7 @@ impl Trouble {
     pub(super) fn into_error(self, operation: &'static str) -> Error {
         match self {
             Self::Failed(error) => error,
-            Self::File(error) if error.may_pass() => {
-                Error::Unavailable { applied: Applied::No, source: Box::new(error) }
-            }
-            Self::File(error) => Error::Backend { operation, source: Box::new(error) },
+            Self::File(error) => error.into_error(operation),
             Self::Stale => Error::corrupt(
                 "index",
                 "it does not fit the records although nobody writes; remove the thread's folder `index`, it \
@@ -46,48 +43,9 @@ impl Trouble {
     }
 }
 
-/// What the file system says, and of which file.
-#[derive(Debug)]
-pub(super) struct FileError {
-    path: PathBuf,
-    error: io::Error,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cannot be used", self.path.display())
-    }
-}
-
-impl std::error::Error for FileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-impl FileError {
-    /// Whether the same call may succeed later.
-    fn may_pass(&self) -> bool {
-        // Too many open files, here or on the whole machine, have no kind of their own.
-        let too_many = cfg!(unix) && matches!(self.error.raw_os_error(), Some(23 | 24));
-        too_many
-            || matches!(
-                self.error.kind(),
-                ErrorKind::StorageFull
-                    | ErrorKind::QuotaExceeded
-                    | ErrorKind::ReadOnlyFilesystem
-                    | ErrorKind::ResourceBusy
-                    | ErrorKind::StaleNetworkFileHandle
-                    | ErrorKind::TimedOut
-                    | ErrorKind::WouldBlock
-                    | ErrorKind::Interrupted
-            )
-    }
-}
-
 /// Says which file an error is about.
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Trouble {
-    move |error| Trouble::File(FileError { path: path.to_owned(), error })
+    move |error| Trouble::File(FileError::new(path, error))
 }
 
 fn if_there<T>(path: &Path, result: io::Result<T>) -> Result<Option<T>> {
@@ -151,9 +109,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Puts a file in the place of another, whole or not at all, also where the power fails.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(TEMPORARY);
-    let temporary = PathBuf::from(temporary);
+    let temporary = disk::temporary(path);
     write_whole(&temporary, bytes)?;
     fs::rename(&temporary, path).map_err(at(path))?;
     match path.parent() {
@@ -176,9 +132,9 @@ pub(super) fn cut(path: &Path, length: u64) -> Result<()> {
     file.sync_all().map_err(at(path))
 }
 
-/// Makes the names in a folder durable. Only Unix opens folders; elsewhere names are durable with their files.
+/// Makes the names in a folder durable.
 pub(super) fn sync_folder(path: &Path) -> Result<()> {
-    if cfg!(unix) { File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path)) } else { Ok(()) }
+    disk::sync_folder(path).map_err(Trouble::File)
 }
 
 /// The paths in a folder, in order; none where it is missing.
@@ -191,9 +147,6 @@ pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>> {
     paths.sort();
     Ok(paths)
 }
-
-/// The ending of a file that is not in its place yet.
-const TEMPORARY: &str = ".tmp";
 
 /// The ending of a file of records.
 const RECORDS: &str = "jsonl";
@@ -212,7 +165,7 @@ pub(super) struct Folder {
 impl Folder {
     /// That of `thread`, below the folder of all threads.
     pub(super) fn of(threads: &Path, thread: &ThreadId) -> Self {
-        Self { path: threads.join(name::of(thread.as_str())) }
+        Self { path: threads.join(file_name::of(thread.as_str())) }
     }
 
     /// The one at `path`.
@@ -243,7 +196,7 @@ impl Folder {
     /// The records of a run, or those of the thread itself.
     pub(super) fn records(&self, run: Option<&RunId>) -> PathBuf {
         match run {
-            Some(run) => self.runs().join(name::of(run.as_str())).with_extension(RECORDS),
+            Some(run) => self.runs().join(file_name::of(run.as_str())).with_extension(RECORDS),
             None => self.path.join("thread").with_extension(RECORDS),
         }
     }
@@ -268,7 +221,7 @@ impl Folder {
     /// Removes what replacements that never happened left behind.
     pub(super) fn remove_temporary(&self) -> Result<()> {
         for path in list(&self.path)?.into_iter().chain(list(&self.runs())?) {
-            if path.as_os_str().to_string_lossy().ends_with(TEMPORARY) {
+            if disk::is_temporary(&path) {
                 remove(&path)?;
             }
         }

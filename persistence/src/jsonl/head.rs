@@ -6,7 +6,8 @@ use runledger_core::{Error, HeadState, OwnerId, Scope, Thread, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, Folder, Result};
-use super::record::{self, Envelope, VERSION};
+use super::record::{self, VERSION};
+use crate::envelope::Envelope;
 
 /// The type of the one record in a head file.
 const TYPE: &str = "thread.head";

@@ -107,7 +107,6 @@ mod delete;
 mod file;
 mod head;
 mod index;
-mod name;
 mod record;
 mod scan;
 mod store;
@@ -124,8 +123,9 @@ use std::sync::Arc;
 use runledger_core::{Capabilities, EventStore};
 use runledger_core::{Error, Ledger, Limits, NewThread, Result, Scope, Thread, ThreadId};
 
+use crate::disk::blocking;
 use head::Head;
-use store::{Store, blocking};
+use store::Store;
 use tail::Tail;
 use writer::Writer;
 

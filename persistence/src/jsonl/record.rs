@@ -1,10 +1,12 @@
-//! One line of a file: the envelope first, then the payload.
+//! The records of a thread's files: what the payloads of events are.
 
 use runledger_core::{
     Caller, Category, Error, Event, EventType, ItemMark, RawJson, RunId, TaskId, ThreadId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::envelope::{self, Envelope};
 
 /// The version of the format that is written here. One that is newer is read as far as its
 /// envelope says, and nothing is written beside it.
@@ -13,72 +15,7 @@ pub(super) const VERSION: u64 = 1;
 /// What a deleted run leaves in the place of its records. Its payload is `null`, which no event's is.
 const RUN_DELETED: &str = "run.deleted";
 
-/// Digits of the checksum.
-const DIGITS: usize = 8;
-
-/// Everything of a record that is known without parsing its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Envelope<'a> {
-    pub(super) version: u64,
-    pub(super) seq: u64,
-    pub(super) run_id: Option<RunId>,
-    pub(super) event_type: String,
-    /// Whether it is the last of its commit.
-    pub(super) end: bool,
-    pub(super) payload: &'a [u8],
-}
-
-/// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// It is not one whole record.
-    Shape,
-    /// Its checksum is that of another.
-    Checksum,
-}
-
-impl Fault {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Shape => "is not a whole record",
-            Self::Checksum => "has a wrong checksum",
-        }
-    }
-}
-
-impl<'a> Envelope<'a> {
-    /// Reads the envelope of a line, given without its `\n`.
-    pub(super) fn parse(line: &'a [u8]) -> Result<Self, Fault> {
-        Self::parts(line).ok_or(Fault::Shape)?
-    }
-
-    fn parts(line: &'a [u8]) -> Option<Result<Self, Fault>> {
-        let (version, rest) = number(line.strip_prefix(b"{\"v\":")?)?;
-        let (seq, rest) = number(rest.strip_prefix(b",\"seq\":")?)?;
-        let rest = rest.strip_prefix(b",\"run_id\":")?;
-        let (run_id, rest) = match rest.strip_prefix(b"null") {
-            Some(rest) => (None, rest),
-            None => {
-                let (text, rest) = string(rest)?;
-                (Some(RunId::new(text).ok()?), rest)
-            }
-        };
-        let (event_type, rest) = string(rest.strip_prefix(b",\"type\":")?)?;
-        let rest = rest.strip_prefix(b",\"end\":")?;
-        let (end, rest) = match rest.strip_prefix(b"true") {
-            Some(rest) => (true, rest),
-            None => (false, rest.strip_prefix(b"false")?),
-        };
-        let rest = rest.strip_prefix(b",\"crc\":\"")?;
-        let place = line.len() - rest.len();
-        let (digits, rest) = rest.split_at_checked(DIGITS)?;
-        let payload = rest.strip_prefix(b"\",\"payload\":")?.strip_suffix(b"}")?;
-        if digits != checksum(line, place)?.as_bytes() {
-            return Some(Err(Fault::Checksum));
-        }
-        Some(Ok(Self { version, seq, run_id, event_type, end, payload }))
-    }
-
+impl Envelope<'_> {
     /// Whether it stands for a run that was deleted.
     pub(super) fn is_tombstone(&self) -> bool {
         self.event_type == RUN_DELETED && self.payload == b"null"
@@ -123,32 +60,6 @@ pub(super) fn newer(version: u64, of: String) -> Error {
         found: format!("version {version} in {of}"),
         needed: format!("version {VERSION} of the JSONL format"),
     }
-}
-
-fn number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (digits, rest) = text.split_at(digits);
-    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, rest))
-}
-
-fn string(text: &[u8]) -> Option<(String, &[u8])> {
-    let mut escaped = false;
-    let inside = text.strip_prefix(b"\"")?;
-    let end = inside.iter().position(|b| {
-        let closes = *b == b'"' && !escaped;
-        escaped = *b == b'\\' && !escaped;
-        closes
-    })?;
-    let (whole, rest) = text.split_at_checked(end + 2)?;
-    Some((serde_json::from_slice(whole).ok()?, rest))
-}
-
-/// CRC-32 of a record without the digits at `place`.
-fn checksum(line: &[u8], place: usize) -> Option<String> {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(line.get(..place)?);
-    hasher.update(line.get(place + DIGITS..)?);
-    Some(format!("{:08x}", hasher.finalize()))
 }
 
 /// What an event's record holds beyond its envelope. A document that has line breaks between its
@@ -251,28 +162,7 @@ pub(super) fn push<T: Serialize>(
     end: bool,
     payload: &T,
 ) -> Result<(), Error> {
-    let start = lines.len();
-    lines.extend_from_slice(format!("{{\"v\":{VERSION},\"seq\":{seq},\"run_id\":").as_bytes());
-    encode(lines, &run)?;
-    lines.extend_from_slice(b",\"type\":");
-    encode(lines, event_type)?;
-    lines.extend_from_slice(format!(",\"end\":{end},\"crc\":\"").as_bytes());
-    let place = lines.len();
-    lines.extend_from_slice(&[b'0'; DIGITS]);
-    lines.extend_from_slice(b"\",\"payload\":");
-    encode(lines, payload)?;
-    lines.push(b'}');
-    let digits = lines.get(start..).and_then(|line| checksum(line, place - start));
-    if let (Some(digits), Some(space)) = (digits, lines.get_mut(place..place + DIGITS)) {
-        space.copy_from_slice(digits.as_bytes());
-    }
-    lines.push(b'\n');
-    Ok(())
-}
-
-fn encode<T: Serialize + ?Sized>(lines: &mut Vec<u8>, value: &T) -> Result<(), Error> {
-    serde_json::to_writer(lines, value)
-        .map_err(|error| Error::Backend { operation: "to encode a record", source: Box::new(error) })
+    envelope::push(lines, VERSION, seq, run, event_type, end, payload)
 }
 
 #[cfg(test)]
@@ -340,16 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn the_envelope_is_read_whatever_the_payload_is() {
-        let mut newer = line(&event("1"), true);
-        newer[5] = b'2';
-        let place = newer.windows(7).position(|part| part == b"\"crc\":\"").unwrap() + 7;
-        newer.truncate(place + DIGITS);
-        newer.extend_from_slice(b"\",\"payload\":what is this}");
-        let digits = checksum(&newer, place).unwrap();
-        newer[place..place + DIGITS].copy_from_slice(digits.as_bytes());
-        let envelope = Envelope::parse(&newer).unwrap();
-        assert_eq!((envelope.version, envelope.seq, envelope.end), (2, 7, true));
+    fn what_a_newer_version_wrote_is_told() {
+        let mut line = Vec::new();
+        envelope::push(&mut line, VERSION + 1, 7, None, "note", true, &["newer"]).unwrap();
+        let envelope = Envelope::parse(&line[..line.len() - 1]).unwrap();
+        assert_eq!((envelope.version, envelope.seq, envelope.end), (VERSION + 1, 7, true));
         let error = envelope.event(&ThreadId::new("t").unwrap()).unwrap_err();
         assert_eq!(error.kind(), runledger_core::ErrorKind::SchemaMismatch);
     }

@@ -1,18 +1,15 @@
 //! Reading the files of a thread from end to end: what the index is made of, and what recovery knows.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use runledger_core::{Error, RunId, ThreadId};
 
 use super::file::{self, Folder, Result};
 use super::index::{self, Entry, RunRow, Runs};
-use super::record::{Envelope, Fault, VERSION};
+use super::record::VERSION;
 use super::store::Reads;
-
-/// The longest record that is taken for one: far above what a store accepts.
-const LONGEST: usize = 1 << 30;
+use crate::disk::Lines;
+use crate::envelope::{Envelope, Fault};
 
 /// One file of records.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ impl ScannedThread {
 /// Reads a file, if it is there.
 fn scan(path: &Path, thread: &ThreadId, is_own: bool, reads: &Reads) -> Result<Option<ScannedFile>> {
     let Some(opened) = file::open(path)? else { return Ok(None) };
-    let mut lines = Lines { reader: BufReader::with_capacity(64 * 1024, opened), offset: 0, number: 0 };
+    let mut lines = Lines::of(opened);
     let mut scanned = ScannedFile {
         path: path.to_owned(),
         run_id: None,
@@ -186,40 +183,4 @@ fn corrupt(path: &Path, line: u64, offset: u64, what: &str, how: &str) -> Error 
         path.display()
     );
     Error::corrupt("record", reason)
-}
-
-/// Lines that end with `\n` and nothing else.
-struct Lines {
-    reader: BufReader<File>,
-    /// Where the next line begins.
-    offset: u64,
-    /// How many lines were read.
-    number: u64,
-}
-
-impl Lines {
-    /// Reads the next line without its `\n`; says whether it had one. `None` at the end. Of a line
-    /// that is too long to be a record the rest is left out.
-    fn next(&mut self, line: &mut Vec<u8>) -> std::io::Result<Option<bool>> {
-        line.clear();
-        let mut is_complete = false;
-        let start = self.offset;
-        while !is_complete {
-            let chunk = self.reader.fill_buf()?;
-            if chunk.is_empty() {
-                break;
-            }
-            let found = chunk.iter().position(|b| *b == b'\n');
-            let text = chunk.get(..found.unwrap_or(chunk.len())).unwrap_or_default();
-            if line.len() <= LONGEST {
-                line.extend_from_slice(text);
-            }
-            let taken = text.len() + usize::from(found.is_some());
-            is_complete = found.is_some();
-            self.offset += taken as u64;
-            self.reader.consume(taken);
-        }
-        self.number += 1;
-        Ok((self.offset > start).then_some(is_complete))
-    }
 }

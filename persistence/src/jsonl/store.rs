@@ -12,6 +12,7 @@ use super::tail::Tail;
 use super::view::View;
 use super::writer::Writer;
 use super::{JsonlConfig, TornTail};
+use crate::disk::blocking;
 
 /// How many cuts are remembered for [`JsonlLedger::recovered`](super::JsonlLedger::recovered).
 const REMEMBERED_CUTS: usize = 1_000;
@@ -189,14 +190,4 @@ impl Store {
 
 pub(super) fn not_found(thread: &ThreadId) -> Error {
     Error::not_found("thread", thread)
-}
-
-/// Runs work that waits for files where waiting disturbs nobody.
-pub(super) async fn blocking<T: Send + 'static>(
-    operation: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Backend { operation, source: Box::new(error) })
 }

@@ -13,10 +13,11 @@ use runledger_core::{
 use super::JsonlLedger;
 use super::file::{self, Trouble};
 use super::head::Head;
-use super::store::{Store, blocking, not_found};
+use super::store::{Store, not_found};
 use super::tail::Tail;
 use super::view::Wanted;
 use super::writer::Writer;
+use crate::disk::blocking;
 
 #[async_trait]
 impl EventStore for JsonlLedger {

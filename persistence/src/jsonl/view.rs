@@ -9,9 +9,9 @@ use runledger_core::{Event, EventType, RunId, Scope, SeqPage, SeqScan, ThreadHea
 use super::file::{self, Folder, Result, Trouble};
 use super::head::Head;
 use super::index::{BLOCK, Entries, Entry, Runs};
-use super::record::Envelope;
 use super::scan::ScannedThread;
 use super::store::{Reads, Store, not_found};
+use crate::envelope::Envelope;
 
 /// The fewest entries that are read at once.
 const FEW: u64 = 32;

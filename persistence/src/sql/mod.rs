@@ -90,7 +90,7 @@ async fn execute(
 }
 
 /// A cell whose type is not the one its column is declared with, as SQLite lets somebody write it.
-fn unreadable(error: DbErr) -> Error {
+pub(crate) fn unreadable(error: DbErr) -> Error {
     Error::Corrupt {
         what: "row",
         reason: "a column does not have the type of the schema".to_owned(),

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene should end there")]
 
+mod archive;
 mod backend;
 mod conformance;
 mod deletion;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::backend;
 
-fn thread(name: &str) -> ThreadId {
+pub(crate) fn thread(name: &str) -> ThreadId {
     ThreadId::new(name).unwrap()
 }
 
@@ -152,7 +152,7 @@ async fn execute(ledger: &Ledger, scope: &Scope, on: &ThreadId, n: u64, ends: bo
     Ok(())
 }
 
-async fn write(ledger: &Ledger) -> Result<()> {
+pub(crate) async fn write(ledger: &Ledger) -> Result<()> {
     for (n, (name, scope)) in
         [("a", owner("o1")), ("b", owner("o2")), ("c", Scope::System), ("d", owner("o1")), ("e", owner("o1"))]
             .into_iter()
@@ -183,7 +183,7 @@ impl Answers {
 }
 
 /// A limit of 0 is not among them: where the thread is missing too, which fault is told first is open.
-fn seq_ranges() -> Vec<SeqRange> {
+pub(crate) fn seq_ranges() -> Vec<SeqRange> {
     let mut ranges = vec![SeqRange::last(5_000), SeqRange::after(0, 3)];
     for limit in [1, 7] {
         ranges.push(SeqRange::last(limit));
@@ -195,7 +195,7 @@ fn seq_ranges() -> Vec<SeqRange> {
     ranges
 }
 
-async fn read(ledger: &Ledger, ranges: &[SeqRange]) -> Vec<(String, Value)> {
+pub(crate) async fn read(ledger: &Ledger, ranges: &[SeqRange]) -> Vec<(String, Value)> {
     let mut answers = Answers::default();
     for scope in [owner("o1"), owner("o2"), Scope::System] {
         lists(ledger, &scope, &mut answers).await;
@@ -305,7 +305,7 @@ async fn logs(ledger: &Ledger, scope: &Scope, thread: &ThreadId, range: &SeqRang
 }
 
 /// Every edit and deletion, each refused one included; the readers are asked after each.
-async fn edit(ledger: &Ledger, step: usize) -> Value {
+pub(crate) async fn edit(ledger: &Ledger, step: usize) -> Value {
     let mut answers = Answers::default();
     let (events, threads) = (ledger.events(), ledger.threads());
     let (o1, a) = (owner("o1"), thread("a"));
@@ -354,7 +354,7 @@ async fn stores_answer_as_memory_does(ledger: &Ledger) {
 }
 
 /// The first difference only: there are thousands of answers.
-fn same(expected: &[(String, Value)], actual: &[(String, Value)]) {
+pub(crate) fn same(expected: &[(String, Value)], actual: &[(String, Value)]) {
     assert_eq!(actual.len(), expected.len());
     for (actual, expected) in actual.iter().zip(expected) {
         assert_eq!(actual, expected);

@@ -1,16 +1,21 @@
 //! JSON numbers by their digits, never through a binary fraction.
 
-/// A number that is not negative: `digits` times ten to the power of `exponent`. The digits have
-/// no zeros at either end; zero has none at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Decimal {
-    pub(crate) digits: String,
-    pub(crate) exponent: i64,
+/// A JSON number: `digits` times ten to the power of `exponent`, whatever its spelling. Two that are equal
+/// are the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    /// Whether it is below zero; zero is not.
+    pub is_negative: bool,
+    /// Its digits, without zeros at either end; zero has none at all.
+    pub digits: String,
+    /// The power of ten; 0 for zero.
+    pub exponent: i64,
 }
 
 impl Decimal {
-    /// `None` where the text is no number, or a negative one.
-    pub(crate) fn parse(number: &str) -> Option<Self> {
+    /// Reads a JSON number; `None` where the text is none, or its exponent is beyond 64 bits.
+    #[must_use]
+    pub fn parse(number: &str) -> Option<Self> {
         let (mantissa, exponent) = match number.find(['e', 'E']) {
             Some(at) => (number.get(..at)?, number.get(at + 1..)?.parse::<i64>().ok()?),
             None => (number, 0),
@@ -27,15 +32,19 @@ impl Decimal {
         let kept = all.trim_end_matches('0');
         let dropped = i64::try_from(all.len() - kept.len()).ok()?;
         let digits = kept.trim_start_matches('0').to_owned();
-        if negative && !digits.is_empty() {
-            return None;
+        if digits.is_empty() {
+            return Some(Self { is_negative: false, digits, exponent: 0 });
         }
         let exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(dropped)?;
-        Some(Self { digits, exponent })
+        Some(Self { is_negative: negative, digits, exponent })
     }
 
-    /// The number where it is whole and at most 2^63 - 1.
-    pub(crate) fn whole(&self) -> Option<u64> {
+    /// The number where it is whole, not negative and at most 2^63 - 1.
+    #[must_use]
+    pub fn whole(&self) -> Option<u64> {
+        if self.is_negative {
+            return None;
+        }
         if self.digits.is_empty() {
             return Some(0);
         }
@@ -49,6 +58,16 @@ impl Decimal {
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
+
+    #[test]
+    fn a_number_is_the_same_in_every_spelling() {
+        for (one, other) in [("1.0", "1"), ("1e2", "100"), ("-0", "0.00e7"), ("-1.50", "-15E-1")] {
+            assert_eq!(Decimal::parse(one).unwrap(), Decimal::parse(other).unwrap(), "{one}");
+        }
+        for (one, other) in [("1", "-1"), ("1", "10"), ("9007199254740993", "9007199254740992")] {
+            assert_ne!(Decimal::parse(one).unwrap(), Decimal::parse(other).unwrap(), "{one}");
+        }
+    }
 
     #[test]
     fn whole_numbers_are_read_in_every_spelling() {

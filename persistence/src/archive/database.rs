@@ -1,0 +1,289 @@
+//! A thread in a database: read as it was at one moment, written in one transaction.
+
+use runledger_core::{Error, Result, ThreadId};
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseBackend, DatabaseTransaction, IsolationLevel, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+use super::census::Census;
+use super::row::Row;
+use super::table::{Column, Kind, TABLES, THREAD, Table};
+use super::{PAGE_BYTES, Rows};
+use crate::connect::Database;
+use crate::dialect::Dialect;
+use crate::error_map;
+use crate::sql::unreadable;
+
+/// The most parameters of one statement; SQLite takes 32,766, PostgreSQL 65,535.
+const PARAMETERS: usize = 30_000;
+
+/// The most rows of one statement: more are no faster.
+const ROWS: usize = 500;
+
+const READING: &str = "to read a thread";
+const WRITING: &str = "to write a thread";
+
+/// The threads after one, in the order of their ids.
+pub(super) async fn threads_after(database: &Database, after: Option<&ThreadId>) -> Result<Vec<ThreadId>> {
+    let (condition, values) = match after {
+        Some(thread) => ("WHERE thread_id > $1 ", vec![Value::from(thread.as_str())]),
+        None => ("", Vec::new()),
+    };
+    let sql = format!("SELECT thread_id FROM thread_heads {condition}ORDER BY thread_id LIMIT 1000");
+    let statement = Statement::from_sql_and_values(database.reader.get_database_backend(), sql, values);
+    let rows = database.reader.query_all_raw(statement).await.map_err(failed(READING))?;
+    let id = |row: &QueryResult| ThreadId::new(row.try_get_by_index::<String>(0).map_err(unreadable)?);
+    rows.iter().map(id).collect()
+}
+
+/// How many threads there are, deleted ones included.
+pub(super) async fn count_threads(database: &Database) -> Result<u64> {
+    let sql = "SELECT COUNT(*) FROM thread_heads";
+    let statement = Statement::from_string(database.reader.get_database_backend(), sql);
+    let row = database.reader.query_one_raw(statement).await.map_err(failed(READING))?;
+    let count = row.map(|row| row.try_get_by_index::<i64>(0)).transpose().map_err(unreadable)?;
+    Ok(u64::try_from(count.unwrap_or_default()).unwrap_or_default())
+}
+
+fn failed(operation: &'static str) -> impl Fn(sea_orm::DbErr) -> Error {
+    move |error| error_map::map(operation, error)
+}
+
+/// A thread as it was when it was opened.
+#[derive(Debug)]
+pub(super) struct DatabaseReader<'a> {
+    database: &'a Database,
+    snapshot: DatabaseTransaction,
+    thread: ThreadId,
+    /// Which of the tables is read.
+    table: usize,
+    /// The key of the last row of that table that was read.
+    after: Vec<Value>,
+}
+
+impl<'a> DatabaseReader<'a> {
+    /// `None` where there is no such thread; one that was deleted is there.
+    pub(super) async fn open(database: &'a Database, thread: &ThreadId) -> Result<Option<Self>> {
+        let options = match database.dialect {
+            Dialect::Postgres => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                ..TransactionOptions::default()
+            },
+            Dialect::Sqlite => TransactionOptions::default(),
+        };
+        let snapshot = database.reader.begin(options).await.map_err(failed(READING))?;
+        let mut reader = Self { database, snapshot, thread: thread.clone(), table: 0, after: Vec::new() };
+        // The first table holds the head.
+        let found = reader.page().await?;
+        reader.rewind();
+        if found.first().map(|row| row.table.name) == TABLES.first().map(|table| table.name) {
+            return Ok(Some(reader));
+        }
+        reader.close().await;
+        Ok(None)
+    }
+
+    /// The next rows, all of one table; none at the end.
+    pub(super) async fn page(&mut self) -> Result<Vec<Row>> {
+        while let Some(table) = TABLES.get(self.table) {
+            let rows = self.page_of(table).await?;
+            match rows.last() {
+                // A table without a key of its own has one row of a thread.
+                Some(last) if !table.key.is_empty() => {
+                    self.after = last.key();
+                    return Ok(rows);
+                }
+                Some(_) => {
+                    self.next_table();
+                    return Ok(rows);
+                }
+                None => self.next_table(),
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn next_table(&mut self) {
+        self.table += 1;
+        self.after.clear();
+    }
+
+    async fn page_of(&self, table: &'static Table) -> Result<Vec<Row>> {
+        let limit = match table.weight {
+            Some(weight) => self.within_bytes(table, weight).await?,
+            None => table.page,
+        };
+        let columns: Vec<String> = table.columns.iter().map(|column| self.selected(column)).collect();
+        let rows = self.query(table, &columns.join(", "), limit).await?;
+        rows.iter().map(|row| Row::read(table, row)).collect()
+    }
+
+    /// How many of the next rows are no more than a page may have; at least one.
+    async fn within_bytes(&self, table: &Table, weight: &str) -> Result<usize> {
+        let mut bytes = 0;
+        let rows = self.query(table, weight, table.page).await?;
+        for (count, row) in rows.iter().enumerate() {
+            bytes += row.try_get_by_index::<i64>(0).map_err(unreadable)?;
+            if bytes > PAGE_BYTES as i64 {
+                return Ok(count.max(1));
+            }
+        }
+        Ok(rows.len().max(1))
+    }
+
+    /// A document is read as text: a JSON value of a driver would round numbers.
+    fn selected(&self, column: &Column) -> String {
+        let is_document = column.kind == Kind::Json && self.database.dialect == Dialect::Postgres;
+        if is_document { format!("{}::text", column.name) } else { column.name.to_owned() }
+    }
+
+    async fn query(&self, table: &Table, columns: &str, limit: usize) -> Result<Vec<QueryResult>> {
+        let key = table.key.iter().filter_map(|place| table.columns.get(*place));
+        let key: Vec<&str> = key.map(|column| column.name).collect();
+        let key = key.join(", ");
+        let mut sql = format!("SELECT {columns} FROM {} WHERE {THREAD} = $1", table.name);
+        if !self.after.is_empty() {
+            let places: Vec<String> = (2..self.after.len() + 2).map(|place| format!("${place}")).collect();
+            sql.push_str(&format!(" AND ({key}) > ({})", places.join(", ")));
+        }
+        if !key.is_empty() {
+            sql.push_str(&format!(" ORDER BY {key}"));
+        }
+        sql.push_str(&format!(" LIMIT {limit}"));
+        let mut values = vec![Value::from(self.thread.as_str())];
+        values.extend(self.after.iter().cloned());
+        let statement = Statement::from_sql_and_values(self.snapshot.get_database_backend(), sql, values);
+        self.database.patience.answer(self.snapshot.query_all_raw(statement)).await.map_err(failed(READING))
+    }
+
+    /// Goes back to the first row, of the same moment.
+    pub(super) fn rewind(&mut self) {
+        self.table = 0;
+        self.after.clear();
+    }
+
+    /// Gives the connection back.
+    pub(super) async fn close(self) {
+        // It only read.
+        let _ = self.database.patience.answer(self.snapshot.rollback()).await;
+    }
+}
+
+/// Writes a thread, all of it or nothing. What is there before is refused, or removed where it is to be replaced.
+pub(super) async fn write(
+    database: &Database,
+    thread: &ThreadId,
+    rows: &mut Rows<'_>,
+    replaces: bool,
+) -> Result<Census> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: (database.dialect == Dialect::Sqlite)
+            .then_some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let begun = database.patience.answer(database.writer.begin_with_options(options)).await;
+    let transaction = begun.map_err(failed(WRITING))?;
+    let writer = Writer { database, transaction: &transaction, thread };
+    let written = match writer.make_room(replaces).await {
+        Ok(()) => writer.fill(rows).await,
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok(census) => {
+            let committed = database.patience.answer(transaction.commit()).await;
+            committed.map_err(|error| error_map::map_commit(WRITING, error))?;
+            database.signal.publish(thread, census.next_seq());
+            Ok(census)
+        }
+        Err(error) => {
+            // What failed matters more than what failed after it.
+            let _ = database.patience.answer(transaction.rollback()).await;
+            Err(error)
+        }
+    }
+}
+
+struct Writer<'a> {
+    database: &'a Database,
+    transaction: &'a DatabaseTransaction,
+    thread: &'a ThreadId,
+}
+
+impl Writer<'_> {
+    async fn make_room(&self, replaces: bool) -> Result<()> {
+        let lock = match self.database.dialect {
+            Dialect::Postgres => " FOR UPDATE",
+            Dialect::Sqlite => "",
+        };
+        let sql = format!("SELECT active_run_id FROM thread_heads WHERE thread_id = $1{lock}");
+        let statement = self.statement(sql, vec![self.thread.as_str().into()]);
+        let head = self.database.patience.answer(self.transaction.query_one_raw(statement)).await;
+        let Some(head) = head.map_err(failed(WRITING))? else { return Ok(()) };
+        if !replaces {
+            return Err(Error::already_exists("thread", self.thread));
+        }
+        if let Some(run) = head.try_get_by_index::<Option<String>>(0).map_err(unreadable)? {
+            return Err(Error::conflict("active run of the thread to replace", "none", run));
+        }
+        for table in TABLES.iter().map(|table| table.name).chain(["run_leases"]) {
+            let sql = format!("DELETE FROM {table} WHERE {THREAD} = $1");
+            self.execute(self.statement(sql, vec![self.thread.as_str().into()])).await?;
+        }
+        Ok(())
+    }
+
+    async fn fill(&self, rows: &mut Rows<'_>) -> Result<Census> {
+        let mut census = Census::default();
+        let mut batch: Vec<Row> = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = rows.next().await? {
+            census.count(&row);
+            let is_full = batch.first().is_some_and(|first| {
+                let columns = first.table.columns.len().max(1);
+                first.table.name != row.table.name
+                    || batch.len() >= ROWS.min(PARAMETERS / columns)
+                    || bytes >= PAGE_BYTES
+            });
+            if is_full {
+                self.insert(std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+            bytes += row.bytes();
+            batch.push(row);
+        }
+        self.insert(batch).await?;
+        census.check(self.thread)?;
+        Ok(census)
+    }
+
+    async fn insert(&self, rows: Vec<Row>) -> Result<()> {
+        let Some(table) = rows.first().map(|row| row.table) else { return Ok(()) };
+        let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
+        let mut sql = format!("INSERT INTO {} ({}) VALUES ", table.name, columns.join(", "));
+        let mut values = Vec::with_capacity(rows.len() * columns.len());
+        for row in rows {
+            sql.push_str(if values.is_empty() { "(" } else { ", (" });
+            for (place, (value, column)) in row.into_values().zip(&table.columns).enumerate() {
+                values.push(value);
+                let comma = if place == 0 { "" } else { ", " };
+                let is_document = column.kind == Kind::Json && self.database.dialect == Dialect::Postgres;
+                let cast = if is_document { "::jsonb" } else { "" };
+                sql.push_str(&format!("{comma}${}{cast}", values.len()));
+            }
+            sql.push(')');
+        }
+        self.execute(self.statement(sql, values)).await
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<()> {
+        let done = self.database.patience.answer(self.transaction.execute_raw(statement)).await;
+        done.map(drop).map_err(failed(WRITING))
+    }
+
+    fn statement(&self, sql: String, values: Vec<Value>) -> Statement {
+        let backend: DatabaseBackend = self.transaction.get_database_backend();
+        Statement::from_sql_and_values(backend, sql, values)
+    }
+}
