@@ -57,13 +57,13 @@ async fn archives_are_exported_and_imported() {
     demo(&place).await;
     let (folder, other) = (place.path("archives"), url("sqlite", &place, "other.db"));
     let folder = folder.to_str().unwrap();
-    let exported = place.run(&["archive", "export", folder, "--json"]).await.json();
+    let exported = place.json(&["archive", "export", folder, "--json"]).await;
     assert_eq!(exported["copied"], 1);
     let imported = said(&["archive", "import", folder, "--json", "--database-url", &other]).await;
     assert_eq!(imported.code, 0, "{}", imported.err);
     // Another thread under the same id is left alone.
-    let file = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let file = file.filter(|path| path.extension().is_some()).next().unwrap();
+    let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.find(|path| path.extension().is_some()).unwrap();
     let cut = fs::read_to_string(&file).unwrap().replace("\"archive.end\"", "\"archive.and\"");
     fs::write(&file, cut).unwrap();
     let refused =

@@ -213,4 +213,17 @@ async fn real_recordings_come_in_with_their_own_totals() {
         let shown = ["threads", "runs", "events", "usage_records"].map(|name| again[name].as_u64().unwrap());
         assert_eq!(shown, [0, 0, 0, 0], "{format}");
     }
+    assert_eq!(carried(&place).await, place.json(&["threads", "--limit", "1000", "--json"]).await);
+}
+
+/// The threads after they went to a folder of archives and from there to another database, verified.
+async fn carried(place: &Place) -> Value {
+    let other = Place::new();
+    let folder = place.path("archives");
+    let folder = folder.to_str().unwrap();
+    let exported = place.json(&["archive", "export", folder, "--verify", "--json"]).await;
+    let imported = other.json(&["archive", "import", folder, "--verify", "--json"]).await;
+    assert_eq!(imported, exported);
+    assert_eq!((&imported["verified"], &imported["refused"]), (&imported["copied"], &json!(0)));
+    other.json(&["threads", "--limit", "1000", "--json"]).await
 }

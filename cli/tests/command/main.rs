@@ -86,10 +86,16 @@ impl Place {
         Said { code, out: out.text(), err: err.text() }
     }
 
-    async fn import(&self, format: &str, path: &Path) -> Value {
-        let said = self.run(&["import", format, path.to_str().unwrap(), "--json"]).await;
+    /// What a command that does all it is asked says.
+    async fn json(&self, args: &[&str]) -> Value {
+        let said = self.run(args).await;
+        // That it made a schema is a word beside.
         assert_eq!(said.code, 0, "{}", said.err);
         serde_json::from_str(&said.out).unwrap()
+    }
+
+    async fn import(&self, format: &str, path: &Path) -> Value {
+        self.json(&["import", format, path.to_str().unwrap(), "--json"]).await
     }
 }
 

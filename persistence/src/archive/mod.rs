@@ -225,7 +225,7 @@ struct Rows<'a> {
 #[derive(Debug)]
 enum Reader<'a> {
     Database(Box<DatabaseReader<'a>>),
-    File(FileReader),
+    File(Box<FileReader>),
 }
 
 impl<'a> Rows<'a> {
@@ -352,7 +352,7 @@ async fn read_database<'a>(ledger: &'a SqlLedger, thread: &ThreadId) -> Result<O
 }
 
 async fn read_file(path: &Path) -> Result<Option<Rows<'static>>> {
-    Ok(FileReader::open(path).await?.map(|reader| Rows::of(Reader::File(reader))))
+    Ok(FileReader::open(path).await?.map(|reader| Rows::of(Reader::File(Box::new(reader)))))
 }
 
 /// What became of a thread.
@@ -427,7 +427,7 @@ impl Copying<'_> {
     async fn open_file(path: &Path) -> Result<(ThreadId, Rows<'static>)> {
         let reader = FileReader::open(path).await?;
         let reader = reader.ok_or_else(|| Error::not_found("archive", path.display()))?;
-        Ok((reader.thread.clone(), Rows::of(Reader::File(reader))))
+        Ok((reader.thread.clone(), Rows::of(Reader::File(Box::new(reader)))))
     }
 
     async fn rows(&self, thread: &ThreadId, rows: &mut Rows<'_>) -> Result<Outcome> {
