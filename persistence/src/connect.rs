@@ -250,7 +250,7 @@ pub async fn connect(config: Config) -> Result<SqlLedger> {
 #[derive(Clone, Debug)]
 pub struct SqlLedger {
     ledger: Ledger,
-    database: Arc<Database>,
+    pub(crate) database: Arc<Database>,
 }
 
 impl SqlLedger {

@@ -47,6 +47,7 @@
 //! | [`jsonl`] | the log in files, without a database |
 //! | [`archive`] | whole threads in files, and copies of whole ledgers |
 //! | `envelope`, `file_name`, `disk` | what files of ours have in common |
+//! | [`retention`] | removing old events, and giving their space back |
 //! | `fail_point` | with the feature `failpoints`: where tests end the process |
 
 /// A place at which a test can end the process; nothing without the feature `failpoints`.
@@ -70,6 +71,7 @@ pub mod fail_point;
 mod file_name;
 pub mod jsonl;
 mod patience;
+pub mod retention;
 mod schema_check;
 mod sql;
 

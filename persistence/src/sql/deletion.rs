@@ -5,7 +5,7 @@
 //! so that a gap in a log can be told from a loss.
 
 use runledger_core::{Deleted, Error, Result, RunId, Scope, ThreadHead, ThreadId, Timestamp};
-use sea_orm::{ConnectionTrait, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseBackend, Statement, Value};
 
 use super::{execute, probe, rows, signed, unreadable};
 use crate::connect::Database;
@@ -183,10 +183,12 @@ impl<C: ConnectionTrait> Rows<'_, C> {
     /// seqs went: of a thread that goes as a whole its tombstone says enough.
     async fn delete_events(&self, reason: Option<&'static str>) -> Result<(u64, u64)> {
         let messages = self.messages().await?;
-        if let Some(reason) = reason {
-            self.note_ranges(reason).await?;
-        }
         let (condition, values) = self.condition_of_events();
+        if let Some(reason) = reason {
+            let backend = self.connection.get_database_backend();
+            let statement = ranges(backend, condition, values.clone(), reason);
+            execute(self.connection, "to note the deletion", statement).await?;
+        }
         let statement = self.statement(format!("DELETE FROM run_events WHERE {condition}"), values);
         let events = execute(self.connection, "to delete events", statement).await?.rows_affected();
         Ok((events, messages))
@@ -202,21 +204,24 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         let count = counted.first().map(|row| row.try_get_by_index::<i64>(0)).transpose();
         Ok(count.map_err(unreadable)?.and_then(|count| u64::try_from(count).ok()).unwrap_or_default())
     }
+}
 
-    /// Notes the seqs that go, consecutive ones as one range: their distance to their own row number is
-    /// the same within a range and differs between ranges.
-    async fn note_ranges(&self, reason: &'static str) -> Result<()> {
-        let (condition, mut values) = self.condition_of_events();
-        let (reason_at, time_at) = (values.len() + 1, values.len() + 2);
-        values.extend([reason.into(), now()]);
-        let sql = format!(
-            "INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_at)
-             SELECT thread_id, MIN(seq), MAX(seq), ${reason_at}, ${time_at}
-             FROM (SELECT thread_id, seq, seq - ROW_NUMBER() OVER (ORDER BY seq) AS stretch
-                   FROM run_events WHERE {condition}) AS going
-             GROUP BY thread_id, stretch"
-        );
-        execute(self.connection, "to note the deletion", self.statement(sql, values)).await?;
-        Ok(())
-    }
+/// Notes the seqs of the events that `condition` finds, before they go. Consecutive ones are one range: their
+/// distance to their own row number is the same within a range and differs between ranges.
+pub(super) fn ranges(
+    backend: DatabaseBackend,
+    condition: &str,
+    mut values: Vec<Value>,
+    reason: &str,
+) -> Statement {
+    let (reason_at, time_at) = (values.len() + 1, values.len() + 2);
+    values.extend([reason.into(), now()]);
+    let sql = format!(
+        "INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_at)
+         SELECT thread_id, MIN(seq), MAX(seq), ${reason_at}, ${time_at}
+         FROM (SELECT thread_id, seq, seq - ROW_NUMBER() OVER (ORDER BY seq) AS stretch
+               FROM run_events WHERE {condition}) AS going
+         GROUP BY thread_id, stretch"
+    );
+    Statement::from_sql_and_values(backend, sql, values)
 }

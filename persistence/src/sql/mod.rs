@@ -19,6 +19,7 @@ mod log;
 #[cfg(test)]
 mod plan;
 mod probe;
+pub(crate) mod prune;
 mod runs;
 mod threads;
 mod usage;

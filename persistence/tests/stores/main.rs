@@ -9,3 +9,4 @@ mod conformance;
 mod deletion;
 mod jsonl;
 mod oracle;
+mod retention;
