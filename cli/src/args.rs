@@ -10,6 +10,7 @@ use runledger_core::{
 use runledger_migration::DEFAULT_DATABASE_URL;
 
 use crate::command::copy::{ArchiveArgs, CopyArgs};
+use crate::command::prune::PruneArgs;
 use crate::command::spool::SpoolArgs;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -52,6 +53,8 @@ pub enum Command {
     Archive(ArchiveArgs),
     /// Copy threads from one place to another, with everything of them.
     Copy(CopyArgs),
+    /// Remove old events and give their space back; runs, usage and threads stay.
+    Prune(PruneArgs),
     /// List or store what journals left on the disk while the database was away.
     Spool(SpoolArgs),
     /// Make or check the database's schema.
@@ -367,6 +370,7 @@ impl Command {
             Self::Replay(args) => args.reader.json,
             Self::Archive(args) => args.wants_json(),
             Self::Copy(args) => args.selection.json,
+            Self::Prune(args) => args.json,
             Self::Spool(args) => args.wants_json(),
         }
     }

@@ -32,6 +32,7 @@ pub use args::{
 pub use command::copy::{
     ArchiveArgs, ArchiveCommand, ArchiveExportArgs, ArchiveImportArgs, CopyArgs, PlaceUrl, SelectionArgs,
 };
+pub use command::prune::PruneArgs;
 pub use command::spool::{SpoolArgs, SpoolCommand, SpoolListArgs, SpoolRecoverArgs};
 pub use failure::{Failure, Shown};
 pub use output::Output;
@@ -88,6 +89,7 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Import(args) => command::import::run(args, output).await,
         Command::Archive(args) => command::copy::archive(args, output).await,
         Command::Copy(args) => command::copy::run(args, output).await,
+        Command::Prune(args) => command::prune::run(args, output).await,
         Command::Spool(args) => command::spool::run(args, output).await,
         Command::Replay(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod copy;
 mod imports;
+mod prune;
 mod readers;
 mod refusals;
 mod robustness;
