@@ -102,6 +102,13 @@ impl SqlLedger {
     }
 }
 
+/// Lets other writers of a SQLite file in: they ask for its one lock again and again, and would rarely find it free.
+async fn pause(database: &Database, began: Instant) {
+    if database.dialect == Dialect::Sqlite {
+        tokio::time::sleep(began.elapsed().min(LONGEST_PAUSE)).await;
+    }
+}
+
 /// One call, half-way.
 struct Pruning<'a> {
     database: &'a Database,
@@ -166,10 +173,7 @@ impl Pruning<'_> {
                 runs.extend(removed.run);
             }
             (self.tell)(&self.progress);
-            if self.database.dialect == Dialect::Sqlite {
-                // Its writers ask for the one lock again and again, and would rarely find it free.
-                tokio::time::sleep(began.elapsed().min(LONGEST_PAUSE)).await;
-            }
+            pause(self.database, began).await;
         }
         self.threads += u64::from(touched);
         self.runs += runs.len() as u64;

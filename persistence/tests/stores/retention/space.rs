@@ -8,7 +8,7 @@ use runledger_persistence::{Config, SqlLedger, connect};
 use sea_orm::ConnectionTrait;
 
 use super::backend;
-use super::scene::{HOUR, ago, create, event, own, prune, query};
+use super::scene::{HOUR, ago, create, event, is_consistent, own, prune, query};
 
 /// 16 MiB of old events.
 async fn fill(ledger: &SqlLedger) {
@@ -42,6 +42,74 @@ async fn a_sqlite_file_gets_smaller() {
     assert!(file.bytes_after.unwrap() < 1 << 20, "{file:?}");
     let free = query(&fresh.url, "PRAGMA freelist_count").await;
     assert_eq!(free[0].try_get_by_index::<i64>(0).unwrap(), 0);
+    ledger.close().await;
+}
+
+/// Although no page of the log is empty when half of the events are gone from each.
+#[tokio::test]
+async fn a_file_gets_smaller_where_what_goes_lies_among_what_stays() {
+    let (ledger, fresh) = backend::sqlite().await;
+    create(&ledger, "t").await;
+    let text = |category: Category, length: usize| EventDraft {
+        content: RawJson::string(&format!("{category}{}", "x".repeat(length))),
+        ..event(category, ago(2 * HOUR))
+    };
+    let mixed = [
+        text(Category::Message, 1_000),
+        text(Category::Trace, 1_000),
+        text(Category::Trace, 2_000),
+        text(Category::Context, 100_000),
+        text(Category::Trace, 3_000),
+        text(Category::Reasoning, 500),
+    ];
+    for _ in 0..8 {
+        own(&ledger, "t", mixed.iter().cloned().cycle().take(240).collect()).await;
+    }
+    let read = async || {
+        let all = "SELECT CAST(seq AS text) || category || content FROM run_events WHERE category <> 'trace' ORDER BY seq";
+        let rows = query(&fresh.url, all).await;
+        rows.iter().map(|row| row.try_get_by_index::<String>(0).unwrap()).collect::<Vec<_>>()
+    };
+    let left = read().await;
+    let policy = PrunePolicy { categories: vec![Category::Trace], ..PrunePolicy::new(HOUR) };
+    let report = prune(&ledger, &policy).await;
+    let file = report.file.unwrap();
+    let (bytes_after, stays) = (file.bytes_after.unwrap(), report.after.bytes);
+    assert!(bytes_after < stays + stays / 8, "{file:?} {stays}");
+    assert_eq!(read().await, left);
+    is_consistent(&ledger, &fresh.url, "t").await;
+    assert_eq!(own(&ledger, "t", vec![event(Category::Message, ago(HOUR))]).await, [1_921]);
+    is_consistent(&ledger, &fresh.url, "t").await;
+    ledger.close().await;
+}
+
+/// Neither what was gathered once nor what was never removed from is written again.
+#[tokio::test]
+async fn what_lies_well_is_left_where_it_is() {
+    let (ledger, fresh) = backend::sqlite().await;
+    create(&ledger, "t").await;
+    let places = async || {
+        let rows = query(&fresh.url, "SELECT rowid FROM run_events ORDER BY seq").await;
+        rows.iter().map(|row| row.try_get_by_index::<i64>(0).unwrap()).collect::<Vec<_>>()
+    };
+    let mixed = [Category::Message, Category::Trace].map(|category| event(category, ago(2 * HOUR)));
+    for old in [false, true, false] {
+        for _ in 0..6 {
+            let events = if old { mixed.to_vec() } else { vec![event(Category::Trace, ago(HOUR / 2)); 2] };
+            own(&ledger, "t", events.into_iter().cycle().take(200).collect()).await;
+        }
+    }
+    let policy = PrunePolicy { categories: vec![Category::Trace], ..PrunePolicy::new(HOUR) };
+    assert_eq!(prune(&ledger, &policy).await.removed.events, 600);
+    let gathered = places().await;
+    // All of the middle are at the end, but for those that share their step with what lies well.
+    assert!(gathered[1_200..1_800].iter().all(|place| *place > 3_600), "{gathered:?}");
+    prune(&ledger, &policy).await;
+    prune(&ledger, &policy).await;
+    let settled = places().await;
+    prune(&ledger, &policy).await;
+    assert_eq!(places().await, settled);
+    is_consistent(&ledger, &fresh.url, "t").await;
     ledger.close().await;
 }
 
