@@ -260,11 +260,6 @@ impl SqlLedger {
         self.ledger.clone()
     }
 
-    /// What the stores share.
-    pub(crate) fn database(&self) -> &Database {
-        &self.database
-    }
-
     /// Waits for the appends that were handed in, and closes every connection. A SQLite file is
     /// left without its log. Later calls are answered with `Unavailable`.
     pub async fn close(&self) {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use runledger_core::ThreadId;
-use runledger_persistence::archive::{CopyOptions, CopyReport, Place, Progress, copy};
+use runledger_persistence::archive::{CopyOptions, CopyProgress, CopyReport, Place, copy};
 use serde_json::{Value, json};
 
 use crate::args::DatabaseArgs;
@@ -186,12 +186,12 @@ async fn transfer(
         verify: selection.verify,
     };
     let bar = output.bar("copying", 0);
-    let mut progress = |progress: &Progress| {
-        bar.set_length(progress.of);
-        bar.set_position(progress.threads);
+    let progress = |now: &CopyProgress| {
+        bar.set_length(now.of);
+        bar.set_position(now.threads);
     };
-    let copied = copy(&from, &to, &options, &mut progress).await;
-    drop(bar);
+    let copied = copy(&from, &to, &options, progress).await;
+    bar.finish_and_clear();
     close(&from).await;
     close(&to).await;
     tell(&copied?, selection, output)

@@ -30,13 +30,13 @@
 //!
 //! let (ledger, archives) = (Place::Ledger(ledger), Place::Folder(folder.join("archives")));
 //! let verified = CopyOptions { verify: true, ..CopyOptions::default() };
-//! let report = copy(&ledger, &archives, &verified, &mut |_| {}).await?;
+//! let report = copy(&ledger, &archives, &verified, |_| {}).await?;
 //! assert_eq!((report.copied, report.verified, report.refused), (1, 1, 0));
 //!
 //! let other = Place::Ledger(open(folder, "other.db").await?);
-//! assert_eq!(copy(&archives, &other, &verified, &mut |_| {}).await?.rows["run_events"], 1);
+//! assert_eq!(copy(&archives, &other, &verified, |_| {}).await?.rows["run_events"], 1);
 //! // What is there already is not written again.
-//! assert_eq!(copy(&ledger, &other, &verified, &mut |_| {}).await?.equal, 1);
+//! assert_eq!(copy(&ledger, &other, &verified, |_| {}).await?.equal, 1);
 //! # Ok(())
 //! # }
 //! ```
@@ -66,6 +66,8 @@
 //! | `archive`, the first line | `thread_id`, `created_at` of the file |
 //! | the name of a table | a row: its columns without those that are NULL; documents are strings |
 //! | `archive.end`, the last line | `rows` of each table; `sha256` of all bytes before this line |
+//!
+//! Beside the archives lies the file `lock`, which whoever writes to the folder holds.
 //!
 //! # Limits
 //!
@@ -124,7 +126,7 @@ pub struct CopyOptions {
 
 /// How far a copy is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct CopyProgress {
     /// How many threads are done.
     pub threads: u64,
     /// Of how many.
@@ -165,28 +167,28 @@ pub async fn copy(
     from: &Place,
     to: &Place,
     options: &CopyOptions,
-    progress: &mut (dyn FnMut(&Progress) + Send),
+    mut progress: impl FnMut(&CopyProgress) + Send,
 ) -> Result<CopyReport> {
     let copying = Copying { from, target: Target::open(to).await?, options };
     let mut report = CopyReport::default();
-    let mut done = Progress::default();
+    let mut done = CopyProgress::default();
     match (from, &options.threads) {
         (_, Some(threads)) => {
             done.of = threads.len() as u64;
             for thread in threads {
                 copying.thread(Source::Thread(thread), &mut report).await?;
-                step(&mut done, progress);
+                step(&mut done, &mut progress);
             }
         }
         (Place::Ledger(ledger), None) => {
-            done.of = database::count_threads(ledger.database()).await?;
-            let mut threads = database::threads_after(ledger.database(), None).await?;
+            done.of = database::count_threads(&ledger.database).await?;
+            let mut threads = database::threads_after(&ledger.database, None).await?;
             while let Some(last) = threads.last().cloned() {
                 for thread in &threads {
                     copying.thread(Source::Thread(thread), &mut report).await?;
-                    step(&mut done, progress);
+                    step(&mut done, &mut progress);
                 }
-                threads = database::threads_after(ledger.database(), Some(&last)).await?;
+                threads = database::threads_after(&ledger.database, Some(&last)).await?;
             }
         }
         (Place::Folder(folder), None) => {
@@ -194,14 +196,14 @@ pub async fn copy(
             done.of = files.len() as u64;
             for path in &files {
                 copying.thread(Source::File(path), &mut report).await?;
-                step(&mut done, progress);
+                step(&mut done, &mut progress);
             }
         }
     }
     Ok(report)
 }
 
-fn step(done: &mut Progress, progress: &mut (dyn FnMut(&Progress) + Send)) {
+fn step(done: &mut CopyProgress, progress: &mut (impl FnMut(&CopyProgress) + Send)) {
     done.threads += 1;
     // Threads may come and go meanwhile.
     done.of = done.of.max(done.threads);
@@ -312,9 +314,7 @@ impl<'a> Target<'a> {
         replaces: bool,
     ) -> Result<BTreeMap<&'static str, u64>> {
         match self {
-            Self::Ledger(ledger) => {
-                Ok(database::write(ledger.database(), thread, rows, replaces).await?.rows)
-            }
+            Self::Ledger(ledger) => Ok(database::write(&ledger.database, thread, rows, replaces).await?.rows),
             Self::Folder(folder) => {
                 let mut writer = FileWriter::create(folder.file(thread), thread).await?;
                 match fill(&mut writer, thread, rows).await {
@@ -347,7 +347,7 @@ async fn fill(writer: &mut FileWriter, thread: &ThreadId, rows: &mut Rows<'_>) -
 }
 
 async fn read_database<'a>(ledger: &'a SqlLedger, thread: &ThreadId) -> Result<Option<Rows<'a>>> {
-    let reader = DatabaseReader::open(ledger.database(), thread).await?;
+    let reader = DatabaseReader::open(&ledger.database, thread).await?;
     Ok(reader.map(|reader| Rows::of(Reader::Database(Box::new(reader)))))
 }
 

@@ -22,7 +22,7 @@ const VERIFIED: CopyOptions = CopyOptions { threads: None, replace: false, verif
 const REPLACING: CopyOptions = CopyOptions { threads: None, replace: true, verify: true };
 
 async fn copied(from: &Place, to: &Place, options: &CopyOptions) -> CopyReport {
-    copy(from, to, options, &mut |_| {}).await.unwrap()
+    copy(from, to, options, |_| {}).await.unwrap()
 }
 
 /// Copies all threads, which are `count`, and finds them equal.
@@ -349,7 +349,7 @@ async fn one_at_a_time_writes_to_a_folder_and_leftovers_go() {
     fs::write(folder.path().join("u.jsonl.tmp"), "half").unwrap();
     let held = fs::File::open(folder.path().join("lock")).unwrap();
     held.lock().unwrap();
-    let refused = copy(&from, &to, &VERIFIED, &mut |_| {}).await.unwrap_err();
+    let refused = copy(&from, &to, &VERIFIED, |_| {}).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     drop(held);
     copied(&from, &to, &VERIFIED).await;
