@@ -132,26 +132,36 @@ impl Ledger {
             let claimable = self.runs().list_claimable(scope, sweep, MAX_LIMIT).await?;
             let full = claimable.len() >= MAX_LIMIT as usize;
             let before = ended.len();
-            for Claimable { thread_id, run_id, claim } in claimable {
-                let lease = self.runs().lease(scope, &thread_id, &run_id).await;
-                let asked = match lease {
-                    Ok(lease) => lease.and_then(|lease| lease.cancel_action),
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                };
-                // Whoever asked for an end before the worker was gone gets that one.
-                let outcome = asked
-                    .map_or_else(|| Outcome::interrupted(Outcome::LEASE_EXPIRED), |action| action.outcome());
-                match self.interrupt(scope, &thread_id, &run_id, claim, outcome, at).await {
-                    Ok(claimed) => ended.push(claimed),
-                    // Renewed, ended, or claimed by another sweeper; or deleted with its thread.
-                    Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
-                    Err(error) => return Err(error),
-                }
+            for claimable in claimable {
+                ended.extend(self.claim(scope, &claimable, at).await?);
             }
             if !full || ended.len() == before {
                 return Ok(ended);
             }
+        }
+    }
+
+    /// Ends a run of [`RunStore::list_claimable`](super::RunStore::list_claimable). `None` where it was
+    /// renewed, ended, deleted or claimed by another since.
+    pub async fn claim(
+        &self,
+        scope: &Scope,
+        claimable: &Claimable,
+        at: Timestamp,
+    ) -> Result<Option<Claimed>> {
+        let Claimable { thread_id, run_id, claim } = claimable;
+        let claimed = async {
+            let lease = self.runs().lease(scope, thread_id, run_id).await?;
+            // Whoever asked for an end before the worker was gone gets that one.
+            let outcome = lease
+                .and_then(|lease| lease.cancel_action)
+                .map_or_else(|| Outcome::interrupted(Outcome::LEASE_EXPIRED), |action| action.outcome());
+            self.interrupt(scope, thread_id, run_id, *claim, outcome, at).await
+        };
+        match claimed.await {
+            Ok(claimed) => Ok(Some(claimed)),
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
