@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use runledger_core::{CancelAction, Run, RunId, ThreadId};
+use runledger_core::{CancelAction, Claim, Claimable, Run, RunId, ThreadId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +92,10 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     held: HashMap<ThreadId, Arc<Held>>,
+    /// Runs whose leases have ended, and since which heartbeat every look saw them so.
+    absent: HashMap<Key, u64>,
+    /// How many heartbeats the ledger answered.
+    beats: u64,
 }
 
 /// Keeps a run from being taken for one that nobody in this process knows.
@@ -126,6 +130,33 @@ impl Registry {
     /// Holds a run; gives the one that the thread had before.
     pub(super) fn insert(&self, held: Arc<Held>) -> Option<Arc<Held>> {
         self.state().held.insert(held.thread_id.clone(), held)
+    }
+
+    /// Notes that the ledger answered a heartbeat.
+    pub(super) fn beat(&self) {
+        self.state().beats += 1;
+    }
+
+    /// Notes which runs were seen without their workers just now, and gives those that every look saw
+    /// so during so many heartbeats. What this process holds is not without its worker.
+    pub(super) fn see_absent(&self, seen: Vec<Claimable>, beats: u64) -> Vec<Claimable> {
+        let mut state = self.state();
+        let State { held, absent, beats: now } = &mut *state;
+        let before = std::mem::take(absent);
+        let mut due = Vec::new();
+        for claimable in seen {
+            let key = (claimable.thread_id.clone(), claimable.run_id.clone());
+            if held.get(&key.0).is_some_and(|held| held.run_id == key.1) {
+                continue;
+            }
+            let since = before.get(&key).copied().unwrap_or(*now);
+            absent.insert(key, since);
+            // Nobody is waited for where the settings say that nobody else is there.
+            if claimable.claim == (Claim::Unleased { idle: Duration::ZERO }) || *now - since >= beats {
+                due.push(claimable);
+            }
+        }
+        due
     }
 
     pub(super) fn get(&self, thread: &ThreadId, run: &RunId) -> Option<Arc<Held>> {

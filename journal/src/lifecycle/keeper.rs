@@ -65,6 +65,7 @@ async fn heartbeat(shared: &Shared, strangers: HashSet<Key>) -> HashSet<Key> {
             return strangers;
         }
     };
+    shared.registry.beat();
     let mut leases: HashMap<Key, Lease> =
         leases.into_iter().map(|lease| ((lease.thread_id.clone(), lease.run_id.clone()), lease)).collect();
     for held in held {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runledger_core::{
-    CancelAction, Cancellation, Claim, Claimed, Error, ErrorKind, Ledger, NewLease, NewRun, Outcome, Result,
-    Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
+    CancelAction, Cancellation, Claim, Claimed, Error, ErrorKind, Ledger, MAX_LIMIT, NewLease, NewRun,
+    Outcome, Result, Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -48,12 +48,14 @@ pub struct ManagerSettings {
     pub lease: Duration,
     /// The time between two heartbeats; at most half of `lease`.
     pub heartbeat: Duration,
-    /// How much longer than its lease a run of another process is left alone.
+    /// How much longer than its lease a run of another process is left alone. After that it is left alone
+    /// for as many heartbeats as a lease has, counted where the ledger answers them: the other
+    /// process, with the same settings, could have renewed it as well.
     pub grace: Duration,
     /// The time between two looks for runs of processes that are gone.
     pub sweep_every: Duration,
     /// See [`Sweep::unleased`]. Zero is right for the only process that works on a ledger and takes over at its
-    /// start what an earlier one left without leases.
+    /// start what an earlier one left without leases; all others are waited for.
     pub unleased: Option<Duration>,
     /// A run whose lease could not be renewed for so long is told to stop, though nobody took it: the
     /// process may be cut off. `None` goes on until the ledger says that the run was taken away,
@@ -125,6 +127,12 @@ impl ManagerSettings {
         Sweep { grace: self.grace, unleased: self.unleased }
     }
 
+    /// How many heartbeats a lease has.
+    fn beats(&self) -> u64 {
+        let beats = self.lease.as_nanos().div_ceil(self.heartbeat.as_nanos().max(1));
+        u64::try_from(beats).unwrap_or(u64::MAX)
+    }
+
     fn spool_folder(&self) -> Option<PathBuf> {
         match &self.journal.overflow {
             Overflow::Spool(spool) => Some(spool.folder.clone()),
@@ -138,7 +146,8 @@ impl ManagerSettings {
 pub struct Takeover {
     /// What became of the spool files they left in the folder; `None` where no spool is set.
     pub recovered: Option<RecoveryReport>,
-    /// The runs that were ended, with their pending tool calls.
+    /// The runs that were ended at once, with their pending tool calls. Those whose leases have ended
+    /// are given time to be renewed; [`ManagerSettings::on_claimed`] tells of them.
     pub claimed: Vec<Claimed>,
 }
 
@@ -315,7 +324,8 @@ impl RunManager {
         Ok(cancelled)
     }
 
-    /// Ends the runs of processes that are gone, now. It is done at the start and every now and then.
+    /// Ends the runs of processes that are gone, as far as every look saw so for long enough (see
+    /// [`ManagerSettings::grace`]). It is done at the start and every [`ManagerSettings::sweep_every`].
     pub async fn sweep(&self) -> Result<Vec<Claimed>> {
         self.shared.sweep().await
     }
@@ -356,18 +366,38 @@ impl Shared {
         spool::recover(&self.ledger, &Scope::System, &folder, patience).await.map(Some)
     }
 
+    /// Ends the runs whose leases had ended in every look for as many heartbeats as a lease has: whoever
+    /// lives could have renewed them by then. Right after an outage of the ledger, or of this
+    /// machine, nobody's lease says anything.
     async fn sweep(&self) -> Result<Vec<Claimed>> {
         let sweep = self.settings.sweep();
-        let claimed = self.ledger.claim_expired(&Scope::System, &sweep, Timestamp::now()).await?;
-        for Claimed { run, interrupted } in &claimed {
-            tracing::warn!(
-                thread_id = %run.thread_id, run_id = %run.run_id, open_items = interrupted.len(),
-                "ended a run whose worker is gone"
-            );
+        let seen = self.ledger.runs().list_claimable(&Scope::System, &sweep, MAX_LIMIT).await?;
+        let mut ended = Vec::new();
+        for claimable in self.registry.see_absent(seen, self.settings.beats()) {
+            match self.ledger.claim(&Scope::System, &claimable, Timestamp::now()).await {
+                Ok(Some(claimed)) => {
+                    self.tell(&claimed);
+                    ended.push(claimed);
+                }
+                Ok(None) => {}
+                // The others are not kept from their threads by this one.
+                Err(error) => tracing::warn!(
+                    thread_id = %claimable.thread_id, run_id = %claimable.run_id, %error,
+                    "a run whose worker is gone could not be ended; it is tried again"
+                ),
+            }
         }
+        Ok(ended)
+    }
+
+    fn tell(&self, claimed: &Claimed) {
+        let Claimed { run, interrupted } = claimed;
+        tracing::warn!(
+            thread_id = %run.thread_id, run_id = %run.run_id, open_items = interrupted.len(),
+            "ended a run whose worker is gone"
+        );
         if let Some(tell) = &self.settings.on_claimed {
-            claimed.iter().for_each(|claimed| tell(claimed));
+            tell(claimed);
         }
-        Ok(claimed)
     }
 }

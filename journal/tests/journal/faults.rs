@@ -2,21 +2,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    AppendSignal, Applied, Caller, Category, Commit, Deleted, Error, ErrorKind, Event, EventDraft,
-    EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus,
-    JournalMark, Ledger, Limits, MemoryLedger, NewRun, NewThread, ONCE_TERMINAL, Outcome, PutIfAbsent,
-    RawJson, Receipt, Result, RunId, RunProgress, RunStatus, RunVisibility, Scope, SeqPage, SeqRange,
-    ThreadId, Timestamp, TokenCounts,
+    AppendSignal, Applied, Caller, CancelAction, Category, Claim, Claimable, Commit, Deleted, Error,
+    ErrorKind, Event, EventDraft, EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId, ItemKind,
+    ItemMark, ItemStatus, JournalMark, Lease, Ledger, Limits, ListRange, MemoryLedger, NewRun, NewThread,
+    ONCE_TERMINAL, Outcome, Page, PutIfAbsent, RawJson, Receipt, Result, Run, RunFilter, RunId, RunProgress,
+    RunStatus, RunStore, RunVisibility, Scope, SeqPage, SeqRange, Sweep, ThreadId, Timestamp, TokenCounts,
+    Transition, Visibility, WorkerId,
 };
 use runledger_journal::adapters::langchain_recording::{Recording, RecordingError};
 use runledger_journal::callbacks::{ChainStart, Context, ExternalUsage, ItemRecord, RuntimeCallbacks};
 use runledger_journal::{QUARANTINED, RunJournal, Settings, user_message};
+use tokio::time::Instant;
 
 /// What happens to an append of a journal.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,10 @@ pub(crate) struct Faulty {
     afterwards: Fault,
     poison: Option<&'static str>,
     away: Arc<AtomicBool>,
+    /// When leases end, by the clock of the tests.
+    leases: Arc<Mutex<BTreeMap<(ThreadId, RunId), Instant>>>,
+    /// The run of which no takeover is ever answered.
+    stuck: Option<&'static str>,
 }
 
 impl Faulty {
@@ -51,6 +57,8 @@ impl Faulty {
             afterwards: Fault::Fine,
             poison: None,
             away: Arc::default(),
+            leases: Arc::default(),
+            stuck: None,
         }
     }
 
@@ -64,14 +72,49 @@ impl Faulty {
         Self { afterwards, ..self }
     }
 
-    /// Whether every append is refused from now on.
+    /// One that never answers whoever ends this run from outside.
+    pub(crate) fn stuck_at(self, run: &'static str) -> Self {
+        Self { stuck: Some(run), ..self }
+    }
+
+    /// Whether every call is refused from now on.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
         let of = || Arc::new(self.inner.clone());
-        Ledger::new(of(), of(), Arc::new(self.clone()), of(), of())
+        let faulty = || Arc::new(self.clone());
+        Ledger::new(of(), faulty(), faulty(), of(), of())
+    }
+
+    fn is_here(&self) -> Result<()> {
+        if self.away.load(Ordering::Relaxed) { Err(away(Applied::No)) } else { Ok(()) }
+    }
+
+    fn leases(&self) -> MutexGuard<'_, BTreeMap<(ThreadId, RunId), Instant>> {
+        self.leases.lock().unwrap()
+    }
+
+    /// A takeover by the clock of the tests, as one that the inner ledger judges by the epoch.
+    async fn judged(&self, scope: &Scope, mut commit: Commit) -> Result<Commit> {
+        let Some(Transition::Interrupt { claim, .. }) = &mut commit.transition else { return Ok(commit) };
+        let key = (commit.thread_id.clone(), commit.run_id.clone().unwrap());
+        if self.stuck.is_some_and(|stuck| key.1.as_str() == stuck) {
+            std::future::pending::<()>().await;
+        }
+        if let Claim::Expired { grace } = claim {
+            let ended = self.leases().get(&key).is_some_and(|until| *until + *grace < Instant::now());
+            if !ended {
+                return Err(Error::Conflict {
+                    what: "lease",
+                    expected: "expired".into(),
+                    actual: "held".into(),
+                });
+            }
+            *claim = Claim::Epoch(self.inner.ledger().runs().get(scope, &key.0, &key.1).await?.epoch);
+        }
+        Ok(commit)
     }
 }
 
@@ -82,8 +125,13 @@ fn away(applied: Applied) -> Error {
 #[async_trait]
 impl EventStore for Faulty {
     async fn append(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
-        if self.away.load(Ordering::Relaxed) {
-            return Err(away(Applied::No));
+        self.is_here()?;
+        let commit = self.judged(scope, commit).await?;
+        if let Some(Transition::Admit(admission)) = &commit.transition
+            && let Some(lease) = &admission.lease
+        {
+            let key = (commit.thread_id.clone(), commit.run_id.clone().unwrap());
+            self.leases().insert(key, Instant::now() + lease.ttl);
         }
         let poisoned = |event: &EventDraft| self.poison.is_some_and(|p| event.content.as_str().contains(p));
         if commit.events.iter().any(poisoned) {
@@ -145,6 +193,7 @@ impl EventStore for Faulty {
         filter: &EventFilter,
         range: &SeqRange,
     ) -> Result<SeqPage<Event>> {
+        self.is_here()?;
         self.inner.list_events(scope, thread, filter, range).await
     }
 
@@ -176,6 +225,94 @@ impl EventStore for Faulty {
 
     fn signal(&self) -> &AppendSignal {
         self.inner.signal()
+    }
+}
+
+#[async_trait]
+impl RunStore for Faulty {
+    async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Run> {
+        self.is_here()?;
+        RunStore::get(&self.inner, scope, thread, run).await
+    }
+
+    async fn find(&self, scope: &Scope, run: &RunId) -> Result<Run> {
+        self.is_here()?;
+        self.inner.find(scope, run).await
+    }
+
+    async fn find_by_idempotency_key(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        key: &str,
+    ) -> Result<Option<Run>> {
+        self.is_here()?;
+        self.inner.find_by_idempotency_key(scope, thread, key).await
+    }
+
+    async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
+        self.is_here()?;
+        RunStore::list(&self.inner, scope, filter, range).await
+    }
+
+    async fn set_visibility(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        visibility: Visibility,
+    ) -> Result<Run> {
+        self.is_here()?;
+        self.inner.set_visibility(scope, thread, run, visibility).await
+    }
+
+    async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>> {
+        self.is_here()?;
+        self.inner.rewind(scope, thread, run).await
+    }
+
+    async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
+        self.is_here()?;
+        self.inner.lease(scope, thread, run).await
+    }
+
+    async fn request_cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+        at: Timestamp,
+    ) -> Result<Option<Lease>> {
+        self.is_here()?;
+        self.inner.request_cancel(scope, thread, run, action, at).await
+    }
+
+    async fn renew_leases(&self, scope: &Scope, worker: &WorkerId, ttl: Duration) -> Result<Vec<Lease>> {
+        self.is_here()?;
+        let renewed = self.inner.renew_leases(scope, worker, ttl).await?;
+        for lease in &renewed {
+            let key = (lease.thread_id.clone(), lease.run_id.clone());
+            self.leases().insert(key, Instant::now() + ttl);
+        }
+        Ok(renewed)
+    }
+
+    async fn list_claimable(&self, scope: &Scope, sweep: &Sweep, limit: u32) -> Result<Vec<Claimable>> {
+        self.is_here()?;
+        let mut found = self.inner.list_claimable(scope, sweep, limit).await?;
+        found.retain(|claimable| !matches!(claimable.claim, Claim::Expired { .. }));
+        let ended: Vec<_> = {
+            let leases = self.leases();
+            let ended = leases.iter().filter(|(_, until)| **until + sweep.grace < Instant::now());
+            ended.map(|(key, _)| key.clone()).collect()
+        };
+        for (thread_id, run_id) in ended {
+            if self.inner.lease(scope, &thread_id, &run_id).await?.is_some() {
+                found.push(Claimable { thread_id, run_id, claim: Claim::Expired { grace: sweep.grace } });
+            }
+        }
+        Ok(found)
     }
 }
 

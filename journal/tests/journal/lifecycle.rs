@@ -294,38 +294,85 @@ async fn a_queued_run_is_cancelled_or_let_go() {
     assert_eq!(head.active_run_id, None);
 }
 
-#[tokio::test]
-async fn a_start_takes_over_what_dead_workers_left() {
-    let ledger = MemoryLedger::new().ledger();
+/// A run of a process that is gone, with a tool call that is open.
+async fn left_by_the_dead(ledger: &Ledger, thread: &ThreadId, run: &str) {
     let worker_id = WorkerId::new("dead").unwrap();
     let admission = NewAdmission {
-        lease: Some(NewLease { worker_id, ttl: Duration::from_micros(1) }),
+        lease: Some(NewLease { worker_id, ttl: Duration::from_secs(1) }),
         ..NewAdmission::default()
     };
-    let run = ledger
-        .admit(&Scope::System, NewRun { admission, ..asking("r", MultitaskStrategy::Reject) })
-        .await
-        .unwrap()
-        .run;
+    let new = NewRun {
+        admission,
+        create_missing: Some(NewThread::new(thread.clone())),
+        ..NewRun::new(thread.clone(), RunId::new(run).unwrap())
+    };
+    let run = ledger.admit(&Scope::System, new).await.unwrap().run;
     let call = ItemMark::new(ItemId::new("call").unwrap(), ItemKind::ToolCall, ItemStatus::InProgress);
-    let commit = Commit::of_run(thread(), run.run_id.clone())
+    let commit = Commit::of_run(thread.clone(), run.run_id.clone())
         .with_events(vec![EventDraft::item(call, Category::Lifecycle, RawJson::null())])
         .with_mark(JournalMark { epoch: run.epoch, ordinal: 0 });
     ledger.events().append(&Scope::System, commit).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_dead_workers_left_is_taken_over() {
+    let ledger = Faulty::new([]).ledger();
+    left_by_the_dead(&ledger, &thread(), "r").await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = Arc::clone(&told);
     let settings = ManagerSettings {
-        on_claimed: Some(Arc::new(move |claimed| tell.lock().unwrap().push(claimed.run.run_id.to_string()))),
-        ..settings()
+        on_claimed: Some(Arc::new(move |claimed| tell.lock().unwrap().push(claimed.clone()))),
+        ..ManagerSettings::default()
     };
     let (manager, takeover) = RunManager::start(ledger.clone(), settings).await.unwrap();
-    let [claimed] = takeover.claimed.as_slice() else { panic!("{takeover:?}") };
-    assert_eq!(how(&claimed.run), ("interrupted", Some("lease_expired")));
+    assert_eq!(takeover.claimed, []);
+    until(async || !told.lock().unwrap().is_empty()).await;
+    let [claimed] = &told.lock().unwrap()[..] else { panic!("one run") };
+    assert_eq!(
+        (claimed.run.run_id.as_str(), how(&claimed.run)),
+        ("r", ("interrupted", Some("lease_expired")))
+    );
     assert_eq!(claimed.interrupted.iter().map(|item| item.item_id.as_str()).collect::<Vec<_>>(), ["call"]);
-    assert_eq!(*told.lock().unwrap(), ["r"]);
     // The thread is free.
     active(&manager, "next").await.finish(Outcome::success()).await.unwrap();
+}
+
+/// The ledger comes back at any moment between two heartbeats and two sweeps of two processes, while a
+/// third one starts: all leases have ended, and all workers live.
+#[tokio::test(start_paused = true)]
+async fn an_outage_that_is_longer_than_a_lease_costs_no_living_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = Faulty::new([]);
+    let ledger = faulty.ledger();
+    let settings = || ManagerSettings {
+        journal: Settings {
+            overflow: Overflow::Spool(SpoolSettings::new(folder.path())),
+            ..Settings::default()
+        },
+        ..ManagerSettings::default()
+    };
+    let start = async || RunManager::start(ledger.clone(), settings()).await.unwrap().0;
+    for outage in (60..120).step_by(7) {
+        let first = start().await;
+        tokio::time::sleep(Duration::from_secs(outage % 10)).await;
+        let second = start().await;
+        let mut run = active(&first, &format!("r{outage}")).await;
+        change(run.journal(), "before");
+        run.journal().barrier().await.unwrap();
+        faulty.set_away(true);
+        change(run.journal(), "while it is away");
+        tokio::time::sleep(Duration::from_secs(outage)).await;
+        faulty.set_away(false);
+        let third = start().await;
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert_eq!(run.stopped(), None, "after {outage} s");
+        let finished = run.finish(Outcome::success()).await.unwrap();
+        assert_eq!((how(&finished.run), finished.ended_here), (("success", None), true));
+        let report = run.close().await.unwrap();
+        assert_eq!((report.written, report.fenced, report.lost), (3, 0, 0));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        drop((first, second, third));
+    }
 }
 
 #[tokio::test]
