@@ -104,6 +104,17 @@ pub(crate) struct Inner {
     peak: Size,
     lost: u64,
     usage_lost: u64,
+    writer: Taker,
+}
+
+/// Whether anybody takes what is put in.
+#[derive(Debug)]
+enum Taker {
+    There,
+    /// It has closed; with its last word.
+    Closed(Box<Report>),
+    /// It is gone without one: it panicked, or its runtime is gone.
+    Gone,
 }
 
 /// Something the writer has to do.
@@ -167,6 +178,7 @@ impl Shared {
             peak: Size::default(),
             lost: 0,
             usage_lost: 0,
+            writer: Taker::There,
         };
         Self { inner: Mutex::new(inner), wake: Notify::new(), batch_events: batch_events.max(1), bound }
     }
@@ -180,7 +192,7 @@ impl Shared {
     /// Maps a callback and queues what it records, in one step, so that order holds among threads.
     ///
     /// Where the bound leaves no room the group is counted and dropped before it has a place in the
-    /// run's order, so what follows has no gap before it.
+    /// run's order, so what follows has no gap before it. So it is where nobody takes it any more.
     pub(crate) fn record(&self, map: impl FnOnce(&mut Mapper) -> Recorded) {
         let mut inner = self.lock();
         let recorded = map(&mut inner.mapper);
@@ -188,12 +200,15 @@ impl Shared {
             return;
         }
         let size = Size::of(&recorded.events, &recorded.usage, &recorded.progress);
-        if self.bound.is_some_and(|bound| inner.has_no_room(size, bound)) {
+        let gone = !matches!(inner.writer, Taker::There);
+        if gone || self.bound.is_some_and(|bound| inner.has_no_room(size, bound)) {
             let first = inner.lost == 0 && inner.usage_lost == 0;
             inner.lost += recorded.events.len() as u64;
             inner.usage_lost += recorded.usage.len() as u64;
             drop(inner);
-            if first {
+            if first && gone {
+                tracing::error!("a run's journal has no writer any more; events are lost from here on");
+            } else if first {
                 tracing::error!(
                     "a run's journal holds as much as it may and the spool does not take it fast enough; \
                      events are lost from here on, and counted"
@@ -214,10 +229,15 @@ impl Shared {
         }
     }
 
-    /// Queues a request.
+    /// Queues a request. Where the writer is gone it is dropped, which tells whoever waits for it.
     pub(crate) fn request(&self, make: impl FnOnce(&mut Mapper) -> Entry) {
         let mut inner = self.lock();
         let entry = make(&mut inner.mapper);
+        match &inner.writer {
+            Taker::There => {}
+            Taker::Closed(report) => return entry.answer_closed(report),
+            Taker::Gone => return,
+        }
         if let Entry::Finish(finish) = &entry {
             // The end of a run is taken whatever is held.
             inner.hold(finish.size());
@@ -226,6 +246,23 @@ impl Shared {
         inner.requests += 1;
         drop(inner);
         self.wake.notify_one();
+    }
+
+    /// The writer takes nothing more; `last` is its report, if it lived to make one.
+    pub(crate) fn writer_left(&self, last: Option<&Report>) {
+        let mut inner = self.lock();
+        if !matches!(inner.writer, Taker::There) {
+            return;
+        }
+        inner.writer = last.map_or(Taker::Gone, |report| Taker::Closed(Box::new(report.clone())));
+        let entries = std::mem::take(&mut inner.entries);
+        (inner.queued, inner.requests, inner.held) = (0, 0, Size::default());
+        drop(inner);
+        for entry in entries {
+            if let Some(report) = last {
+                entry.answer_closed(report);
+            }
+        }
     }
 
     fn presses(&self, inner: &Inner) -> bool {
@@ -305,6 +342,16 @@ impl Inner {
         }
         self.requests -= 1;
         self.entries.pop_front()
+    }
+}
+
+impl Entry {
+    /// A close that comes after another is told the same.
+    fn answer_closed(self, report: &Report) {
+        if let Self::Close(Some(reply)) = self {
+            // Nobody may be waiting any more.
+            let _ = reply.send(report.clone());
+        }
     }
 }
 

@@ -23,6 +23,13 @@ pub(crate) struct Writer {
     sender: Sender,
 }
 
+impl Drop for Writer {
+    /// Whoever asks from now on would wait for nobody.
+    fn drop(&mut self) {
+        self.intake.shared.writer_left(None);
+    }
+}
+
 impl Writer {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -249,6 +256,7 @@ impl Writer {
         if let Some(file) = &report.spool_file {
             tracing::warn!(%run_id, file = %file.display(), events = report.left_in_spool, "records of a run are left in the spool");
         }
+        self.intake.shared.writer_left(Some(&report));
         for Waiting { ask, .. } in std::mem::take(&mut self.intake.waiting) {
             match ask {
                 Ask::Close(Some(reply)) => drop(reply.send(report.clone())),

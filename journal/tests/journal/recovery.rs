@@ -108,6 +108,13 @@ fn a_runtime_that_is_gone_with_its_tasks_leaves_what_was_spooled() {
     drop(first);
     faulty.set_away(false);
     runtime().block_on(async {
+        // Nobody waits for a writer that is gone, and nothing is held for it.
+        change(&journal, "lost as well");
+        assert_eq!(journal.queued(), 0);
+        assert_eq!(journal.barrier().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let ended = journal.finish(Outcome::success()).await;
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(journal.close().await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(kinds(&recovered(&faulty.ledger(), folder.path()).await), [Recovery::Stored]);
         assert_eq!(log(&faulty).await[1..], names(0..30));
     });
