@@ -410,6 +410,7 @@ impl Intake {
         report.queued_peak = tally.peak.events as u64;
         report.queued_bytes_peak = tally.peak.bytes as u64;
         report.spooled = self.spooled;
+        report.end_in_spool = self.spool.as_ref().is_some_and(Spool::ends_run);
         report.left_in_spool = self.spool.as_ref().map_or(0, Spool::unsent);
         let path = self.spool.as_ref().map(|spool| spool.path().to_owned());
         report.spool_file = path.or_else(|| self.aside.clone());

@@ -92,6 +92,8 @@ pub struct Report {
     /// The spool file that is left behind: what the database did not take, or (`*.fenced`,
     /// `*.corrupt`) what it refused or could not be read back.
     pub spool_file: Option<PathBuf>,
+    /// Whether the end of the run is in that file, and a recovery will store it.
+    pub end_in_spool: bool,
     /// What the store refused by itself.
     pub quarantined: Vec<Quarantined>,
     /// Events refused because the run was taken away, had ended otherwise, or is gone.

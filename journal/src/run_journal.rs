@@ -301,13 +301,11 @@ impl RunJournal {
     /// It waits for a database that takes nothing for [`Settings::close_patience`] and no longer. What
     /// is unsent then stays in the spool, whose file the report names; without a spool it is lost.
     pub async fn close(self) -> Result<Report> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.request(|_| Entry::Close(Some(reply)));
-        answer.await.map_err(|_| writer_gone())
+        self.ender().close().await
     }
 }
 
-/// Ends a journal's run. Asked before the journal is dropped, it is answered.
+/// Ends a journal and its run. Asked before the journal is dropped, it is answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Ender(Arc<Shared>);
 
@@ -324,6 +322,13 @@ impl Ender {
             Entry::Finish(Box::new(FinishEntry { outcome, at, closing, reply }))
         });
         async move { answer.await.unwrap_or_else(|_| Err(writer_gone())) }
+    }
+
+    /// Asks at once for what [`RunJournal::close`] answers.
+    pub(crate) fn close(&self) -> impl Future<Output = Result<Report>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.0.request(|_| Entry::Close(Some(reply)));
+        async move { answer.await.map_err(|_| writer_gone()) }
     }
 }
 

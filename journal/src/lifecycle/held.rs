@@ -1,6 +1,7 @@
 //! Which runs this process holds.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use runledger_core::{CancelAction, Claim, Claimable, Run, RunId, ThreadId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::report::Report;
 
 /// Why a run's cancel token was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) struct Held {
     pub(super) epoch: u64,
     pub(super) token: CancellationToken,
     stopped: OnceLock<StopReason>,
+    /// The spool file in which the run's end waits, once its journal is closed.
+    file: OnceLock<PathBuf>,
     /// When the ledger last said that the run is this process's.
     confirmed: Mutex<Instant>,
 }
@@ -50,6 +55,7 @@ impl Held {
             epoch: run.epoch,
             token: CancellationToken::new(),
             stopped: OnceLock::new(),
+            file: OnceLock::new(),
             confirmed: Mutex::new(Instant::now()),
         }
     }
@@ -67,6 +73,10 @@ impl Held {
             Some(reason) => Some(reason.clone()),
             None => self.token.is_cancelled().then_some(StopReason::LeaseLost),
         }
+    }
+
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.get().map(PathBuf::as_path)
     }
 
     pub(super) fn confirm(&self, at: Instant) {
@@ -172,6 +182,16 @@ impl Registry {
                 state.held.shrink_to_fit();
                 self.emptied.notify_waiters();
             }
+        }
+    }
+
+    /// Lets go of a run whose journal is closed, unless a recovery is to store its end: what has no end
+    /// anywhere is ended for having no worker.
+    pub(super) fn close(&self, held: &Arc<Held>, report: Option<&Report>) {
+        match report.filter(|report| report.end_in_spool).and_then(|report| report.spool_file.clone()) {
+            // It is closed once.
+            Some(file) => drop(held.file.set(file)),
+            None => self.remove(held),
         }
     }
 

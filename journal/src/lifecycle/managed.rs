@@ -31,12 +31,15 @@ struct Hold {
     manager: RunManager,
     held: Arc<Held>,
     ender: Ender,
+    /// Whether the end was asked for.
     finished: bool,
+    /// Whether it is known what becomes of the run.
+    settled: bool,
 }
 
 impl ManagedRun {
     pub(super) fn new(manager: RunManager, held: Arc<Held>, journal: RunJournal) -> Self {
-        let hold = Hold { manager, held, ender: journal.ender(), finished: false };
+        let hold = Hold { manager, held, ender: journal.ender(), finished: false, settled: false };
         Self { hold, journal }
     }
 
@@ -70,10 +73,10 @@ impl ManagedRun {
         let answer = self.hold.ender.finish(outcome, Timestamp::now()).await;
         match &answer {
             Ok(_) => {
-                self.hold.finished = true;
+                (self.hold.finished, self.hold.settled) = (true, true);
                 self.hold.manager.shared.registry.remove(&self.hold.held);
             }
-            // The end is in the journal's hands, or in the spool; the lease is kept until the ledger has it.
+            // The end is in the journal's hands; the lease is kept until its last word.
             Err(error) if error.kind() == ErrorKind::Unavailable => self.hold.finished = true,
             Err(_) => {}
         }
@@ -88,10 +91,8 @@ impl ManagedRun {
             let _ = self.finish(self.hold.abandoned()).await;
         }
         let report = self.journal.close().await?;
-        if report.spool_file.is_none() {
-            // Nothing is left that could end it: where the ledger does not have its end, it has no worker.
-            self.hold.manager.shared.registry.remove(&self.hold.held);
-        }
+        self.hold.settled = true;
+        self.hold.manager.shared.registry.close(&self.hold.held, Some(&report));
         Ok(report)
     }
 }
@@ -108,25 +109,22 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if self.finished {
+        if self.settled {
             return;
         }
-        let ended = self.ender.finish(self.abandoned(), Timestamp::now());
+        let ended = (!self.finished).then(|| self.ender.finish(self.abandoned(), Timestamp::now()));
+        let closed = self.ender.close();
         let (manager, held) = (self.manager.clone(), Arc::clone(&self.held));
         // The task takes the manager along: the lease is renewed until the run has ended.
         let runtime = self.manager.shared.runtime.clone();
         runtime.spawn(async move {
-            let left = match ended.await {
-                Ok(_) => false,
-                Err(error) => {
-                    tracing::warn!(run_id = %held.run_id, %error, "an abandoned run could not be ended yet");
-                    error.kind() == ErrorKind::Unavailable && manager.shared.settings.spool_folder().is_some()
-                }
-            };
-            // An end that is in the spool keeps its lease until a recovery has stored it.
-            if !left {
-                manager.shared.registry.remove(&held);
+            if let Some(ended) = ended
+                && let Err(error) = ended.await
+            {
+                tracing::warn!(run_id = %held.run_id, %error, "an abandoned run could not be ended yet");
             }
+            let report = closed.await.ok();
+            manager.shared.registry.close(&held, report.as_ref());
         });
     }
 }

@@ -363,7 +363,16 @@ impl Shared {
     async fn recover(&self) -> Result<Option<RecoveryReport>> {
         let Some(folder) = self.settings.spool_folder() else { return Ok(None) };
         let patience = self.settings.heartbeat;
-        spool::recover(&self.ledger, &Scope::System, &folder, patience).await.map(Some)
+        let recovered = spool::recover(&self.ledger, &Scope::System, &folder, patience).await?;
+        for held in self.registry.all() {
+            // Its end is stored, or the file was put aside and nobody will store it.
+            if let Some(file) = held.file()
+                && !spool::is_there(file).await?
+            {
+                self.registry.remove(&held);
+            }
+        }
+        Ok(Some(recovered))
     }
 
     /// Ends the runs whose leases had ended in every look for as many heartbeats as a lease has: whoever

@@ -382,6 +382,11 @@ impl Spool {
         self.read == self.end
     }
 
+    /// Whether the end of the run is in it and not known to be stored.
+    pub(crate) fn ends_run(&self) -> bool {
+        self.end.late && !self.read.late
+    }
+
     /// How many of its events are not known to be stored.
     pub(crate) fn unsent(&self) -> u64 {
         self.unsent

@@ -73,10 +73,10 @@ pub async fn list(folder: &Path) -> Result<Vec<ListedSpool>> {
     Ok(listed)
 }
 
-/// Whether the folder is there.
-pub(super) async fn is_there(folder: &Path) -> Result<bool> {
-    let path = folder.to_owned();
-    blocking(move || path.try_exists()).await.map_err(|error| unreadable(folder, &error))
+/// Whether the folder, or a file of it, is there.
+pub(crate) async fn is_there(path: &Path) -> Result<bool> {
+    let asked = path.to_owned();
+    blocking(move || asked.try_exists()).await.map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {

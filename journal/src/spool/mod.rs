@@ -23,5 +23,6 @@ mod recover;
 pub(crate) use file::{CORRUPT, FENCED, Spool};
 pub(crate) use format::{Cursor, ReadError};
 pub(crate) use line::Head;
+pub(crate) use list::is_there;
 pub use list::{ListedSpool, SpoolState, list};
 pub use recover::{FENCED_EVENT, Recovered, Recovery, RecoveryReport, recover, recover_fenced};

@@ -14,7 +14,7 @@ use runledger_core::{Category, EventDraft};
 use runledger_journal::callbacks::RuntimeCallbacks;
 use runledger_journal::{
     Admission, ManagedRun, ManagerSettings, Overflow, QueuedRun, RunManager, Settings, SpoolSettings,
-    StopReason,
+    StopReason, spool,
 };
 
 use crate::faults::{Faulty, change, events};
@@ -428,7 +428,7 @@ async fn what_is_left_in_the_spool_is_stored_when_the_ledger_is_back() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Without a spool nothing is left that could end such a run, and it is ended for having no worker.
+/// Runs of which nothing is left that could end them: they are ended for having no worker.
 #[tokio::test]
 async fn a_run_whose_end_was_lost_is_ended() {
     let faulty = Faulty::new([]);
@@ -436,12 +436,62 @@ async fn a_run_whose_end_was_lost_is_ended() {
     let journal = Settings { close_patience: Duration::from_millis(20), ..Settings::default() };
     let (manager, _) =
         RunManager::start(ledger.clone(), ManagerSettings { journal, ..settings() }).await.unwrap();
-    let mut run = active(&manager, "r").await;
-    faulty.set_away(true);
-    assert_eq!(run.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert!(run.close().await.unwrap().lost > 0);
-    faulty.set_away(false);
-    assert_eq!(how(&ended(&ledger, "r").await), ("interrupted", Some("abandoned")));
+    for (name, drops) in [("closed", false), ("dropped", true)] {
+        let mut run = active(&manager, name).await;
+        faulty.set_away(true);
+        assert_eq!(run.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        if drops {
+            drop(run);
+            until(async || manager.held() == 0).await;
+        } else {
+            assert!(run.close().await.unwrap().lost > 0);
+        }
+        faulty.set_away(false);
+        assert_eq!(how(&ended(&ledger, name).await), ("interrupted", Some("abandoned")));
+        until(async || manager.held() == 0).await;
+    }
+}
+
+/// The disk took a part of the run and not its end; or all of it, and damaged it afterwards.
+#[tokio::test]
+async fn a_run_whose_end_is_in_no_spool_file_is_ended() {
+    for damaged in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let faulty = Faulty::new([]);
+        let ledger = faulty.ledger();
+        let spool = SpoolSettings {
+            after: Duration::from_millis(5),
+            max_file_bytes: if damaged { u64::MAX } else { 2_000 },
+            ..SpoolSettings::new(folder.path())
+        };
+        let journal = Settings {
+            batch_events: 1,
+            close_patience: Duration::from_millis(50),
+            overflow: Overflow::Spool(spool),
+            ..Settings::default()
+        };
+        let (manager, _) =
+            RunManager::start(ledger.clone(), ManagerSettings { journal, ..settings() }).await.unwrap();
+        let mut run = active(&manager, "r").await;
+        faulty.set_away(true);
+        change(run.journal(), "it fits");
+        until(async || spool::list(folder.path()).await.unwrap().iter().any(|file| file.events == 1)).await;
+        change(run.journal(), &"x".repeat(4_000));
+        let refused = run.finish(Outcome::success()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        let report = run.close().await.unwrap();
+        assert_eq!((report.end_in_spool, report.left_in_spool > 0), (damaged, true));
+        if damaged {
+            let file = report.spool_file.unwrap();
+            let mut bytes = std::fs::read(&file).unwrap();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            std::fs::write(&file, &bytes).unwrap();
+        }
+        faulty.set_away(false);
+        assert_eq!(how(&ended(&ledger, "r").await), ("interrupted", Some("abandoned")));
+        until(async || manager.held() == 0).await;
+    }
 }
 
 #[tokio::test]
