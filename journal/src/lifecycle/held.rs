@@ -137,9 +137,18 @@ impl Registry {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }
 
-    /// Holds a run; gives the one that the thread had before.
-    pub(super) fn insert(&self, held: Arc<Held>) -> Option<Arc<Held>> {
-        self.state().held.insert(held.thread_id.clone(), held)
+    /// Holds a run, unless its thread has a newer one by now: who was admitted first need not be here
+    /// first. The older of the two has lost its slot and is told so.
+    pub(super) fn insert(&self, held: &Arc<Held>) {
+        let mut state = self.state();
+        let older = match state.held.get(&held.thread_id) {
+            Some(known) if known.epoch > held.epoch => Some(Arc::clone(held)),
+            _ => state.held.insert(held.thread_id.clone(), Arc::clone(held)),
+        };
+        drop(state);
+        if let Some(older) = older {
+            older.stop(StopReason::LeaseLost);
+        }
     }
 
     /// Notes that the ledger answered a heartbeat.
@@ -213,6 +222,35 @@ impl Registry {
                 return;
             }
             emptied.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+    use runledger_core::{MemoryLedger, MultitaskStrategy, NewRun, NewThread, Scope};
+
+    #[tokio::test]
+    async fn of_two_runs_of_a_thread_the_newer_is_held_whichever_comes_first() {
+        let ledger = MemoryLedger::new().ledger();
+        let thread = ThreadId::new("t").unwrap();
+        let mut runs = Vec::new();
+        for name in ["older", "newer"] {
+            let mut new = NewRun::new(thread.clone(), RunId::new(name).unwrap());
+            new.create_missing = Some(NewThread::new(thread.clone()));
+            new.admission.multitask_strategy = MultitaskStrategy::Interrupt;
+            runs.push(ledger.admit(&Scope::System, new).await.unwrap().run);
+        }
+        for order in [[0, 1], [1, 0]] {
+            let registry = Registry::default();
+            let held: Vec<_> = runs.iter().map(|run| Arc::new(Held::new(run))).collect();
+            order.iter().for_each(|at| registry.insert(&held[*at]));
+            let stopped: Vec<_> = held.iter().map(|held| held.stopped()).collect();
+            assert_eq!(stopped, [Some(StopReason::LeaseLost), None], "{order:?}");
+            assert_eq!(registry.get(&thread, &runs[0].run_id).is_some(), false);
+            assert_eq!(registry.get(&thread, &runs[1].run_id).is_some(), true);
         }
     }
 }

@@ -299,9 +299,7 @@ impl RunManager {
         let held = Arc::new(Held::new(&run));
         let settings = Settings { cancel: Some(held.token.clone()), ..self.shared.settings.journal.clone() };
         let journal = RunJournal::of_admitted(&self.shared.ledger, scope, run, input, settings).await?;
-        if let Some(replaced) = self.shared.registry.insert(Arc::clone(&held)) {
-            replaced.stop(StopReason::LeaseLost);
-        }
+        self.shared.registry.insert(&held);
         Ok(ManagedRun::new(self.clone(), held, journal))
     }
 

@@ -194,6 +194,30 @@ async fn a_replaced_run_is_told_at_once() {
     until(async || manager.held() == 0).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_admissions_at_once_the_last_run_goes_on() {
+    let ledger = MemoryLedger::new().ledger();
+    let manager = manager(&ledger).await;
+    for round in 0..50 {
+        let admissions = (0..4).map(|number| {
+            let (manager, new) =
+                (manager.clone(), asking(&format!("r{round}-{number}"), MultitaskStrategy::Interrupt));
+            tokio::spawn(async move { manager.admit(&Scope::System, new).await.unwrap() })
+        });
+        let mut runs = Vec::new();
+        for admission in admissions.collect::<Vec<_>>() {
+            let Admission::Active(run) = admission.await.unwrap() else { panic!("no run waits") };
+            runs.push(run);
+        }
+        runs.sort_by_key(|run| run.run().epoch);
+        let mut last = runs.pop().unwrap();
+        assert_eq!(last.stopped(), None);
+        assert!(runs.iter().all(|run| run.stopped() == Some(StopReason::LeaseLost)));
+        let finished = last.finish(Outcome::success()).await.unwrap();
+        assert_eq!((how(&finished.run), finished.ended_here), (("success", None), true));
+    }
+}
+
 #[tokio::test]
 async fn a_dropped_run_is_ended_with_what_it_recorded() {
     let ledger = MemoryLedger::new().ledger();
