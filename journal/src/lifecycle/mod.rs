@@ -14,6 +14,7 @@ mod managed;
 mod queued;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +66,8 @@ pub struct ManagerSettings {
     pub poll: Duration,
     /// How runs are journaled. The cancel token is the manager's.
     pub journal: Settings,
-    /// Called with each run that a sweep of this process ended: its pending tool calls are listed.
+    /// Called with each run that a sweep of this process ended: its pending tool calls are listed. A
+    /// panic of it is logged.
     pub on_claimed: Option<OnClaimed>,
 }
 
@@ -403,8 +405,10 @@ impl Shared {
             thread_id = %run.thread_id, run_id = %run.run_id, open_items = interrupted.len(),
             "ended a run whose worker is gone"
         );
-        if let Some(tell) = &self.settings.on_claimed {
-            tell(claimed);
+        let Some(tell) = &self.settings.on_claimed else { return };
+        // Nothing of ours is half changed by it, and the sweeps of this process must not end with it.
+        if catch_unwind(AssertUnwindSafe(|| tell(claimed))).is_err() {
+            tracing::error!(run_id = %run.run_id, "on_claimed panicked");
         }
     }
 }

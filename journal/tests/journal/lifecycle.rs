@@ -345,13 +345,16 @@ async fn what_dead_workers_left_is_taken_over() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = Arc::clone(&told);
     let settings = ManagerSettings {
-        on_claimed: Some(Arc::new(move |claimed| tell.lock().unwrap().push(claimed.clone()))),
+        on_claimed: Some(Arc::new(move |claimed| {
+            assert_ne!(claimed.run.run_id.as_str(), "odd", "a callback that panics");
+            tell.lock().unwrap().push(claimed.clone());
+        })),
         ..ManagerSettings::default()
     };
     let (manager, takeover) = RunManager::start(ledger.clone(), settings).await.unwrap();
     assert_eq!(takeover.claimed, []);
     until(async || !told.lock().unwrap().is_empty()).await;
-    let [claimed] = &told.lock().unwrap()[..] else { panic!("one run") };
+    let [claimed] = &told.lock().unwrap().clone()[..] else { panic!("one run") };
     assert_eq!(
         (claimed.run.run_id.as_str(), how(&claimed.run)),
         ("r", ("interrupted", Some("lease_expired")))
@@ -359,6 +362,16 @@ async fn what_dead_workers_left_is_taken_over() {
     assert_eq!(claimed.interrupted.iter().map(|item| item.item_id.as_str()).collect::<Vec<_>>(), ["call"]);
     // The thread is free.
     active(&manager, "next").await.finish(Outcome::success()).await.unwrap();
+    // What its callback does not bear is no reason to leave the next one.
+    for run in ["odd", "even"] {
+        left_by_the_dead(&ledger, &ThreadId::new(run).unwrap(), run).await;
+        until(async || {
+            let (thread, run) = (ThreadId::new(run).unwrap(), RunId::new(run).unwrap());
+            ledger.runs().get(&Scope::System, &thread, &run).await.unwrap().status.is_terminal()
+        })
+        .await;
+    }
+    until(async || told.lock().unwrap().len() == 2).await;
 }
 
 /// The ledger comes back at any moment between two heartbeats and two sweeps of two processes, while a
