@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use runledger_core::{Claim, ErrorKind, Lease, Outcome, Scope, Timestamp};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::held::{Key, StopReason};
@@ -13,11 +14,11 @@ use super::{Shared, managed};
 pub(super) async fn renew(shared: Arc<Shared>) {
     let mut beat = interval(shared.settings.heartbeat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut strangers = HashSet::new();
+    let mut strangers = Strangers::default();
     loop {
         tokio::select! {
             () = shared.closing.cancelled() => return,
-            _ = beat.tick() => strangers = heartbeat(&shared, strangers).await,
+            _ = beat.tick() => heartbeat(&shared, &mut strangers).await,
         }
     }
 }
@@ -44,13 +45,14 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
 }
 
 /// One statement for all runs of this process, asked for though none are known: the answer to an
-/// admission may have been lost. Gives the leases that nobody here knows.
-async fn heartbeat(shared: &Shared, strangers: HashSet<Key>) -> HashSet<Key> {
+/// admission may have been lost.
+async fn heartbeat(shared: &Arc<Shared>, strangers: &mut Strangers) {
     // Before the statement: a run that is admitted meanwhile may or may not be in the answer.
     let held = shared.registry.all();
     let asked = Instant::now();
     let (worker, ttl) = (&shared.settings.worker_id, shared.settings.lease);
-    let answer = timeout(ttl, shared.ledger.runs().renew_leases(&Scope::System, worker, ttl)).await;
+    // Another try must fit into the lease.
+    let answer = timeout(ttl / 2, shared.ledger.runs().renew_leases(&Scope::System, worker, ttl)).await;
     let leases = match answer {
         Ok(Ok(leases)) => leases,
         failed => {
@@ -62,7 +64,7 @@ async fn heartbeat(shared: &Shared, strangers: HashSet<Key>) -> HashSet<Key> {
             for held in held.iter().filter(|held| silence.is_some_and(|most| held.silent_for() >= most)) {
                 held.stop(StopReason::Silence);
             }
-            return strangers;
+            return;
         }
     };
     shared.registry.beat();
@@ -83,35 +85,53 @@ async fn heartbeat(shared: &Shared, strangers: HashSet<Key>) -> HashSet<Key> {
             }
         }
     }
-    unknown(shared, leases, &strangers).await
+    strangers.see(shared, leases);
 }
 
-/// Ends the runs under a lease of this process that nothing in it knows, seen by two heartbeats: those
-/// whose admission was answered to nobody. Otherwise they would be renewed for ever.
-async fn unknown(shared: &Shared, leases: HashMap<Key, Lease>, seen: &HashSet<Key>) -> HashSet<Key> {
-    let mut left = HashSet::new();
-    for (key, lease) in leases {
-        if shared.registry.expects(&key) || shared.registry.get(&key.0, &key.1).is_some() {
-            continue;
+/// The leases of this process that nothing in it knows.
+#[derive(Debug, Default)]
+struct Strangers {
+    /// What the last heartbeat saw of them.
+    seen: HashSet<Key>,
+    /// What ends those that two heartbeats saw. No heartbeat waits for it.
+    ending: Option<JoinHandle<()>>,
+}
+
+impl Strangers {
+    /// Ends the runs that two heartbeats saw and nobody knows: those whose admission was answered to
+    /// nobody. Otherwise they would be renewed for ever.
+    fn see(&mut self, shared: &Arc<Shared>, leases: HashMap<Key, Lease>) {
+        let unknown = leases.into_iter().filter(|(key, _)| !is_known(shared, key));
+        let unknown: HashMap<Key, Lease> = unknown.collect();
+        let now: HashSet<Key> = unknown.keys().cloned().collect();
+        let before = std::mem::replace(&mut self.seen, now);
+        let twice: Vec<Lease> =
+            unknown.into_iter().filter(|(key, _)| before.contains(key)).map(|(_, lease)| lease).collect();
+        if !twice.is_empty() && self.ending.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.ending = Some(shared.runtime.spawn(end(Arc::clone(shared), twice)));
         }
-        if !seen.contains(&key) {
-            left.insert(key);
-            continue;
-        }
+    }
+}
+
+fn is_known(shared: &Shared, key: &Key) -> bool {
+    shared.registry.expects(key) || shared.registry.get(&key.0, &key.1).is_some()
+}
+
+async fn end(shared: Arc<Shared>, strangers: Vec<Lease>) {
+    for lease in strangers {
+        let (thread, run) = (lease.thread_id, lease.run_id);
         let outcome = lease
             .cancel_action
             .map_or_else(|| Outcome::interrupted(managed::ABANDONED), |action| action.outcome());
         let claim = Claim::Epoch(lease.epoch);
-        let (thread, run) = (&key.0, &key.1);
-        let ended = shared.ledger.interrupt(&Scope::System, thread, run, claim, outcome, Timestamp::now());
+        let ended = shared.ledger.interrupt(&Scope::System, &thread, &run, claim, outcome, Timestamp::now());
         match ended.await {
             Ok(_) => tracing::warn!(%thread, %run, "ended a run of this worker that nobody received"),
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+            // The next heartbeat sees it again.
             Err(error) => {
-                tracing::warn!(%thread, %run, %error, "a run that nobody received could not be ended");
-                left.insert(key);
+                tracing::warn!(%thread, %run, %error, "a run that nobody received could not be ended")
             }
         }
     }
-    left
 }

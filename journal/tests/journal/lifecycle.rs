@@ -432,6 +432,27 @@ async fn a_shutdown_stops_runs_and_ends_those_that_do_not() {
     assert_eq!(how(&run), ("interrupted", Some("shutdown")));
 }
 
+/// One of the runs that nobody received cannot be ended: the others of the process live on.
+#[tokio::test(start_paused = true)]
+async fn leases_are_renewed_while_a_run_that_nobody_received_is_ended() {
+    let ledger = Faulty::new([]).stuck_at("stray").ledger();
+    let start = async || RunManager::start(ledger.clone(), ManagerSettings::default()).await.unwrap().0;
+    let (manager, _other) = (start().await, start().await);
+    let stray = ThreadId::new("stray").unwrap();
+    let lease = NewLease { worker_id: manager.worker_id().clone(), ttl: Duration::from_secs(30) };
+    let new = NewRun {
+        admission: NewAdmission { lease: Some(lease), ..NewAdmission::default() },
+        create_missing: Some(NewThread::new(stray.clone())),
+        ..NewRun::new(stray, RunId::new("stray").unwrap())
+    };
+    ledger.admit(&Scope::System, new).await.unwrap();
+    let mut run = active(&manager, "r").await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(run.stopped(), None);
+    let finished = run.finish(Outcome::success()).await.unwrap();
+    assert_eq!((how(&finished.run), finished.ended_here), (("success", None), true));
+}
+
 /// The ledger goes away in the middle of a run, which is ended and closed meanwhile: its spool is
 /// stored by the same process when the ledger is back, and the run ends as it was told to.
 #[tokio::test]
