@@ -91,6 +91,10 @@ impl Held {
 /// A thread's run.
 pub(super) type Key = (ThreadId, RunId);
 
+/// How much longer than others a run is left alone of which records wait in a spool file. Not for
+/// ever: who holds the file may hang.
+const DRAINS: u64 = 10;
+
 /// The runs that this process holds, one for each thread, and those it may come to hold any moment.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -104,6 +108,8 @@ struct State {
     held: HashMap<ThreadId, Arc<Held>>,
     /// Runs whose leases have ended, and since which heartbeat every look saw them so.
     absent: HashMap<Key, u64>,
+    /// Runs of which records are in spool files that the last recovery had to leave.
+    spooled: HashSet<Key>,
     /// How many heartbeats the ledger answered.
     beats: u64,
 }
@@ -156,11 +162,16 @@ impl Registry {
         self.state().beats += 1;
     }
 
+    /// Notes which runs have records in spool files that could not be stored now.
+    pub(super) fn see_spooled(&self, spooled: HashSet<Key>) {
+        self.state().spooled = spooled;
+    }
+
     /// Notes which runs were seen without their workers just now, and gives those that every look saw
     /// so during so many heartbeats. What this process holds is not without its worker.
     pub(super) fn see_absent(&self, seen: Vec<Claimable>, beats: u64) -> Vec<Claimable> {
         let mut state = self.state();
-        let State { held, absent, beats: now } = &mut *state;
+        let State { held, absent, spooled, beats: now } = &mut *state;
         let before = std::mem::take(absent);
         let mut due = Vec::new();
         for claimable in seen {
@@ -169,9 +180,16 @@ impl Registry {
                 continue;
             }
             let since = before.get(&key).copied().unwrap_or(*now);
+            let patience = if spooled.contains(&key) {
+                beats.saturating_mul(DRAINS)
+            } else if claimable.claim == (Claim::Unleased { idle: Duration::ZERO }) {
+                // Nobody is waited for where the settings say that nobody else is there.
+                0
+            } else {
+                beats
+            };
             absent.insert(key, since);
-            // Nobody is waited for where the settings say that nobody else is there.
-            if claimable.claim == (Claim::Unleased { idle: Duration::ZERO }) || *now - since >= beats {
+            if *now - since >= patience {
                 due.push(claimable);
             }
         }

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::run_journal::{Overflow, RunJournal, Settings};
-use crate::spool::{self, RecoveryReport};
+use crate::spool::{self, Recovery, RecoveryReport};
 use held::{Held, Registry};
 
 pub use held::StopReason;
@@ -364,6 +364,11 @@ impl Shared {
         let Some(folder) = self.settings.spool_folder() else { return Ok(None) };
         let patience = self.settings.heartbeat;
         let recovered = spool::recover(&self.ledger, &Scope::System, &folder, patience).await?;
+        let waiting =
+            recovered.files.iter().filter(|file| matches!(file.recovery, Recovery::Held | Recovery::Left));
+        self.registry.see_spooled(
+            waiting.filter_map(|file| Some((file.thread_id.clone()?, file.run_id.clone()?))).collect(),
+        );
         for held in self.registry.all() {
             // Its end is stored, or the file was put aside and nobody will store it.
             if let Some(file) = held.file()

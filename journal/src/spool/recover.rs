@@ -1,5 +1,7 @@
 //! What becomes of the files that dead processes left.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::file::{
     CORRUPT, FENCED, Locked, Scan, Spool, UNFINISHED, WAITING, blocking, lock, remove, scan, set_aside,
 };
-use super::format::ReadError;
+use super::format::{ReadError, Reader};
+use super::line::Head;
 use super::list::{files, is_there};
 use super::log::Log;
 use crate::message::RawObject;
@@ -135,7 +138,8 @@ pub async fn recover_fenced(
 
 /// A file as it is opened to be recovered.
 enum Opened {
-    Held,
+    /// With its head, where it can be read.
+    Held(Option<Head>),
     Gone,
     Newer(String),
     /// Its head cannot be read; under the name it has now.
@@ -145,7 +149,7 @@ enum Opened {
 
 fn open(path: PathBuf) -> std::io::Result<Opened> {
     let file = match lock(&path)? {
-        Locked::Held => return Ok(Opened::Held),
+        Locked::Held => return Ok(Opened::Held(head(&path))),
         Locked::Gone => return Ok(Opened::Gone),
         Locked::Ours(file) => file,
     };
@@ -157,6 +161,12 @@ fn open(path: PathBuf) -> std::io::Result<Opened> {
             Ok(Opened::Headless(set_aside(&path, CORRUPT)?, error.to_string()))
         }
     }
+}
+
+/// What is known of a file that somebody else has: it may be gone any moment.
+fn head(path: &Path) -> Option<Head> {
+    let (head, _) = Reader::open(BufReader::new(File::open(path).ok()?)).ok()?;
+    Some(head)
 }
 
 /// Why a file was not stored whole.
@@ -216,8 +226,12 @@ impl<'a> Recoverer<'a> {
         let (mut spool, scan) = match blocking(move || open(path)).await {
             Ok(Opened::Readable(opened)) => *opened,
             Ok(Opened::Gone) => return None,
-            Ok(Opened::Held) => {
-                return Some(Recovered { recovery: Recovery::Held, ..file });
+            Ok(Opened::Held(head)) => {
+                if head.as_ref().is_some_and(|head| !self.scope.sees(head.owner_id.as_ref())) {
+                    return None;
+                }
+                let (thread_id, run_id) = head.map(|head| (head.thread_id, head.run_id)).unzip();
+                return Some(Recovered { recovery: Recovery::Held, thread_id, run_id, ..file });
             }
             Ok(Opened::Newer(reason)) => {
                 return Some(Recovered { recovery: Recovery::Newer, reason: Some(reason), ..file });

@@ -13,8 +13,8 @@ use runledger_core::{
 use runledger_core::{Category, EventDraft};
 use runledger_journal::callbacks::RuntimeCallbacks;
 use runledger_journal::{
-    Admission, ManagedRun, ManagerSettings, Overflow, QueuedRun, RunManager, Settings, SpoolSettings,
-    StopReason, spool,
+    Admission, ManagedRun, ManagerSettings, Overflow, QueuedRun, RunJournal, RunManager, Settings,
+    SpoolSettings, StopReason, spool,
 };
 
 use crate::faults::{Faulty, change, events};
@@ -372,6 +372,41 @@ async fn what_dead_workers_left_is_taken_over() {
         .await;
     }
     until(async || told.lock().unwrap().len() == 2).await;
+}
+
+/// What another process is storing, or could not store yet, is stored before the run is ended; and one
+/// that holds the file for ever does not keep the run for ever.
+#[tokio::test(start_paused = true)]
+async fn a_run_is_left_to_the_file_that_somebody_drains() {
+    for hangs in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let faulty = Faulty::new([]);
+        let ledger = faulty.ledger();
+        let journal =
+            Settings { overflow: Overflow::Spool(SpoolSettings::new(folder.path())), ..Settings::default() };
+        let lease = NewLease { worker_id: WorkerId::new("dead").unwrap(), ttl: Duration::from_secs(30) };
+        let mut new = asking("r", MultitaskStrategy::Reject);
+        new.admission.lease = Some(lease);
+        let run = RunJournal::begin_with(&ledger, &Scope::System, new, journal.clone()).await.unwrap();
+        faulty.set_away(true);
+        change(&run, "it waits");
+        let file = run.close().await.unwrap().spool_file.unwrap();
+        faulty.set_away(false);
+        let drained = std::fs::File::open(&file).unwrap();
+        drained.lock().unwrap();
+        let settings = ManagerSettings { journal, ..ManagerSettings::default() };
+        let (_manager, _) = RunManager::start(ledger.clone(), settings).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(stored(&ledger, "r").await.status, RunStatus::Pending);
+        if !hangs {
+            drop(drained);
+        }
+        assert_eq!(how(&ended(&ledger, "r").await), ("interrupted", Some("lease_expired")));
+        let types: Vec<_> =
+            events(&ledger, &thread()).await.iter().map(|event| event.event_type.to_string()).collect();
+        let expected = ["item.completed", "workspace_changes", "run.interrupted"];
+        assert_eq!(types.iter().map(String::as_str).eq(expected), !hangs, "{types:?}");
+    }
 }
 
 /// The ledger comes back at any moment between two heartbeats and two sweeps of two processes, while a
