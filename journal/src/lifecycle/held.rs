@@ -112,6 +112,8 @@ struct State {
     spooled: HashSet<Key>,
     /// How many heartbeats the ledger answered.
     beats: u64,
+    /// Whether the process is shutting down.
+    stopping: bool,
 }
 
 /// Keeps a run from being taken for one that nobody in this process knows.
@@ -147,6 +149,7 @@ impl Registry {
     /// first. The older of the two has lost its slot and is told so.
     pub(super) fn insert(&self, held: &Arc<Held>) {
         let mut state = self.state();
+        let stopping = state.stopping;
         let older = match state.held.get(&held.thread_id) {
             Some(known) if known.epoch > held.epoch => Some(Arc::clone(held)),
             _ => state.held.insert(held.thread_id.clone(), Arc::clone(held)),
@@ -154,6 +157,17 @@ impl Registry {
         drop(state);
         if let Some(older) = older {
             older.stop(StopReason::LeaseLost);
+        }
+        if stopping {
+            held.stop(StopReason::Shutdown);
+        }
+    }
+
+    /// Tells all runs to stop, and those that come.
+    pub(super) fn stop_all(&self) {
+        self.state().stopping = true;
+        for held in self.all() {
+            held.stop(StopReason::Shutdown);
         }
     }
 
@@ -171,7 +185,7 @@ impl Registry {
     /// so during so many heartbeats. What this process holds is not without its worker.
     pub(super) fn see_absent(&self, seen: Vec<Claimable>, beats: u64) -> Vec<Claimable> {
         let mut state = self.state();
-        let State { held, absent, spooled, beats: now } = &mut *state;
+        let State { held, absent, spooled, beats: now, .. } = &mut *state;
         let before = std::mem::take(absent);
         let mut due = Vec::new();
         for claimable in seen {

@@ -24,6 +24,7 @@ use runledger_core::{
     Outcome, Result, Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
 };
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::run_journal::{Overflow, RunJournal, Settings};
@@ -331,14 +332,24 @@ impl RunManager {
     }
 
     /// Tells every run of this process to stop, waits for them to end, and ends those that have not
-    /// within `patience` as interrupted, `shutdown`. Returns how many those were.
+    /// within `patience` as interrupted, `shutdown`. Returns how many those were. A run whose end waits in
+    /// the spool is left to the recovery that stores it.
     pub async fn shutdown(self, patience: Duration) -> usize {
         let registry = &self.shared.registry;
-        for held in registry.all() {
-            held.stop(StopReason::Shutdown);
-        }
-        let _ = tokio::time::timeout(patience, registry.emptied()).await;
-        let left = registry.all();
+        registry.stop_all();
+        let emptied = async {
+            loop {
+                if let Err(error) = self.shared.recover().await {
+                    tracing::warn!(%error, "the spool could not be recovered; it is tried again");
+                }
+                if timeout(self.shared.settings.heartbeat, registry.emptied()).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(patience, emptied).await;
+        let mut left = registry.all();
+        left.retain(|held| held.file().is_none());
         for held in &left {
             let (thread, run) = (&held.thread_id, &held.run_id);
             let outcome = Outcome::interrupted(SHUTDOWN);

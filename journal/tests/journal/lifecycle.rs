@@ -465,6 +465,39 @@ async fn a_shutdown_stops_runs_and_ends_those_that_do_not() {
     assert_eq!(how(&ending.await.unwrap().run), ("interrupted", Some("shutdown")));
     let run = ledger.runs().get(&Scope::System, &other.thread_id, &stubborn.run().run_id).await.unwrap();
     assert_eq!(how(&run), ("interrupted", Some("shutdown")));
+    // One that comes now is told so at once.
+    assert_eq!(active(&manager, "late").await.stopped(), Some(StopReason::Shutdown));
+}
+
+/// The ledger is back before the shutdown, or only at the next start.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_an_end_that_waits_in_the_spool_what_it_is() {
+    for back in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let faulty = Faulty::new([]);
+        let ledger = faulty.ledger();
+        let settings = || ManagerSettings {
+            journal: Settings {
+                overflow: Overflow::Spool(SpoolSettings::new(folder.path())),
+                ..Settings::default()
+            },
+            ..ManagerSettings::default()
+        };
+        let (manager, _) = RunManager::start(ledger.clone(), settings()).await.unwrap();
+        let mut run = active(&manager, "r").await;
+        faulty.set_away(true);
+        assert_eq!(run.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(run.close().await.unwrap().end_in_spool);
+        faulty.set_away(!back);
+        assert_eq!(manager.shutdown(Duration::from_secs(15)).await, 0);
+        if !back {
+            faulty.set_away(false);
+            let (_next, takeover) = RunManager::start(ledger.clone(), settings()).await.unwrap();
+            assert!(takeover.recovered.unwrap().is_complete());
+        }
+        assert_eq!(how(&stored(&ledger, "r").await), ("success", None));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
 
 /// One of the runs that nobody received cannot be ended: the others of the process live on.
