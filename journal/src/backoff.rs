@@ -7,6 +7,9 @@ use tokio::time::Instant;
 
 use crate::run_journal::Settings;
 
+/// No pause is longer, whatever the settings say.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Growing pauses between tries, with a random part so that many journals do not return at once.
 #[derive(Debug)]
 pub(crate) struct Backoff {
@@ -18,8 +21,9 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let until = settings.give_up_after.map(|after| Instant::now() + after);
-        Self { tried: 0, next: settings.retry_min, max: settings.retry_max, until }
+        let until = settings.give_up_after.and_then(|after| Instant::now().checked_add(after));
+        let max = settings.retry_max.min(LONGEST);
+        Self { tried: 0, next: settings.retry_min.min(max), max, until }
     }
 
     pub(crate) fn is_over(&self) -> bool {

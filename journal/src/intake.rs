@@ -178,7 +178,7 @@ impl Intake {
             return Some(seen);
         }
         if !seen.empty && self.due.is_none() {
-            self.due = Some(now + self.settings.batch_delay);
+            self.due = now.checked_add(self.settings.batch_delay);
         }
         None
     }
@@ -208,7 +208,7 @@ impl Intake {
         let repair = self.repair.as_ref().map(|(_, at)| *at);
         let takes_over = match &self.settings.overflow {
             Overflow::Spool(settings) if self.spool.is_none() && repair.is_none() => {
-                Some(flight.since + settings.after)
+                flight.since.checked_add(settings.after)
             }
             Overflow::Spool(_) | Overflow::Memory => None,
         };
@@ -226,7 +226,7 @@ impl Intake {
         let now = Instant::now();
         let over = self.deadline().is_some_and(|deadline| deadline <= now);
         if let Overflow::Spool(settings) = &self.settings.overflow {
-            let begins = flight.since + settings.after <= now || seen.is_some_and(|seen| seen.pressed);
+            let begins = flight.since.elapsed() >= settings.after || seen.is_some_and(|seen| seen.pressed);
             let wanted = if self.spool.is_some() { seen.is_some() || self.repair.is_some() } else { begins };
             if over || (wanted && self.may_spill()) {
                 self.take_all();
@@ -234,7 +234,7 @@ impl Intake {
                 self.spill(Some(flight), base).await;
             }
         }
-        !over || self.expire(now)
+        !over || self.expire()
     }
 
     /// When the first who waits for the database has waited long enough.
@@ -242,16 +242,16 @@ impl Intake {
         let patient =
             |waiting: &&Waiting| matches!(waiting.ask, Ask::End(_) | Ask::EndedBefore(_) | Ask::Close(_));
         let asked = self.waiting.iter().find(patient)?.asked;
-        Some(asked.max(self.progress.at()) + self.settings.close_patience)
+        asked.max(self.progress.at()).checked_add(self.settings.close_patience)
     }
 
     /// Answers who has waited long enough. False where that is a close.
-    fn expire(&mut self, now: Instant) -> bool {
+    fn expire(&mut self) -> bool {
         let patience = self.settings.close_patience;
         let mut kept = VecDeque::new();
         let mut closes = false;
         for waiting in std::mem::take(&mut self.waiting) {
-            let over = waiting.asked.max(self.progress.at()) + patience <= now;
+            let over = waiting.asked.max(self.progress.at()).elapsed() >= patience;
             match waiting.ask {
                 Ask::End(reply) | Ask::EndedBefore(reply) if over => drop(reply.send(Err(self.waits()))),
                 ask => {

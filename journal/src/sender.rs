@@ -103,8 +103,8 @@ pub(crate) struct Sender {
     settings: Settings,
     cancel: CancellationToken,
     progress: Progress,
-    /// Until when usage is told again, once it was not taken.
-    usage_until: Option<Instant>,
+    /// Since when usage is told again, once it was not taken.
+    usage_since: Option<Instant>,
     /// Why nothing is sent any more.
     stopped: Option<Error>,
     pub(crate) report: Report,
@@ -152,7 +152,7 @@ impl Sender {
         cancel: CancellationToken,
     ) -> Self {
         let (progress, report) = (Progress::now(), Report::default());
-        Self { ledger, scope, to, settings, cancel, progress, usage_until: None, stopped: None, report }
+        Self { ledger, scope, to, settings, cancel, progress, usage_since: None, stopped: None, report }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -452,8 +452,7 @@ impl Sender {
 
     /// All calls of a run that was taken away share one patience: somebody waits for the journal to close.
     fn waits_for_usage(&mut self) -> bool {
-        let patience = self.settings.close_patience;
-        Instant::now() < *self.usage_until.get_or_insert_with(|| Instant::now() + patience)
+        self.usage_since.get_or_insert_with(Instant::now).elapsed() < self.settings.close_patience
     }
 
     async fn store_usage(&mut self, usage: Vec<UsageDraft>) {
@@ -463,7 +462,7 @@ impl Sender {
             loop {
                 match self.ledger.events().append(&self.scope, late.clone()).await {
                     Ok(_) => {
-                        self.usage_until = None;
+                        self.usage_since = None;
                         break;
                     }
                     // A call is stored once, however often it is told.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use runledger_core::{Claim, ErrorKind, Lease, Outcome, Scope, Timestamp};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::held::{Key, StopReason};
 use super::{Shared, managed};
@@ -25,14 +25,10 @@ pub(super) async fn renew(shared: Arc<Shared>) {
 
 /// Looks for spool files and runs that nobody works on until it is told to stop.
 pub(super) async fn sweep(shared: Arc<Shared>) {
-    let mut look = interval(shared.settings.sweep_every);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first is at once, and the start has just looked.
-    look.tick().await;
     loop {
         tokio::select! {
             () = shared.closing.cancelled() => return,
-            _ = look.tick() => {
+            () = sleep(shared.settings.sweep_every) => {
                 if let Err(error) = shared.recover().await {
                     tracing::warn!(%error, "the spool could not be recovered; it is tried again");
                 }

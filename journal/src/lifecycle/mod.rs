@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use runledger_core::commit::check_ttl;
 use runledger_core::{
     CancelAction, Cancellation, Claim, Claimed, Error, ErrorKind, Ledger, MAX_LIMIT, NewLease, NewRun,
     Outcome, Result, Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
@@ -109,6 +110,10 @@ impl fmt::Debug for ManagerSettings {
 
 impl ManagerSettings {
     fn check(&self) -> Result<()> {
+        if check_ttl(self.lease).is_err() {
+            let reason = format!("is {:?}; give from 1 microsecond to 24 hours", self.lease);
+            return Err(Error::invalid("lease", reason));
+        }
         if self.heartbeat.is_zero() || self.heartbeat.saturating_mul(2) > self.lease {
             let reason =
                 format!("is {:?}; give more than nothing and at most half of the lease", self.heartbeat);

@@ -641,8 +641,13 @@ async fn settings_that_cannot_work_are_refused() {
     let ledger = MemoryLedger::new().ledger();
     let beats = ManagerSettings { heartbeat: Duration::from_secs(20), ..ManagerSettings::default() };
     let never = ManagerSettings { sweep_every: Duration::ZERO, ..ManagerSettings::default() };
-    for settings in [beats, never] {
+    let long = ManagerSettings { lease: Duration::from_secs(24 * 60 * 60 + 1), ..ManagerSettings::default() };
+    for (settings, field) in [(beats, "heartbeat"), (never, "sweep_every"), (long, "lease")] {
         let refused = RunManager::start(ledger.clone(), settings).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        assert!(refused.to_string().starts_with(&format!("invalid {field}: ")), "{refused}");
     }
+    let ever = Duration::MAX;
+    let seldom = ManagerSettings { sweep_every: ever, grace: ever, poll: ever, ..ManagerSettings::default() };
+    let (manager, _) = RunManager::start(ledger.clone(), seldom).await.unwrap();
+    manager.shutdown(ever).await;
 }

@@ -342,6 +342,42 @@ async fn without_a_spool_a_close_counts_what_the_store_did_not_take() {
     assert_eq!((report.written, report.lost, report.usage_lost, report.spool_file), (1, 3, 1, None));
 }
 
+/// `Duration::MAX` is how one says for ever.
+#[tokio::test(start_paused = true)]
+async fn times_that_never_come_are_waited_for() {
+    use runledger_core::MemoryLedger;
+    let folder = tempfile::tempdir().unwrap();
+    let ever = Duration::MAX;
+    let spool = SpoolSettings { after: ever, ..SpoolSettings::new(folder.path()) };
+    let settings = Settings {
+        batch_events: 2,
+        batch_delay: ever,
+        retry_min: ever,
+        retry_max: ever,
+        give_up_after: Some(ever),
+        close_patience: ever,
+        overflow: Overflow::Spool(spool),
+        ..Settings::default()
+    };
+    let faulty = Faulty::new([Fault::Away, Fault::Away, Fault::Fine, Fault::Away]);
+    let journal = begin(&faulty, settings.clone()).await;
+    names(0..3).iter().for_each(|name| change(&journal, name));
+    journal.barrier().await.unwrap();
+    assert!(journal.finish(Outcome::success()).await.unwrap().ended_here);
+    spent(&journal, "s");
+    let report = journal.close().await.unwrap();
+    assert_eq!((report.written, report.lost, report.usage_lost, report.retried), (4, 0, 0, 3));
+    // Usage of a run that was taken away has a patience of its own, and so has a file.
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, settings).await;
+    take_away(&faulty, journal.run().epoch, 0).await;
+    change(&journal, "a");
+    spent(&journal, "s");
+    assert_eq!(journal.close().await.unwrap().usage_lost, 0);
+    let ledger = MemoryLedger::new().ledger();
+    spool::recover(&ledger, &Scope::System, folder.path(), ever).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_taken_away_while_its_spool_is_drained_keeps_the_file_and_counts_it() {
     let folder = tempfile::tempdir().unwrap();
