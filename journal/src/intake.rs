@@ -65,7 +65,8 @@ pub(crate) struct Waiting {
 
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Barrier(oneshot::Sender<Result<()>>),
+    /// With how many records had been dropped when it was asked.
+    Barrier(oneshot::Sender<Result<()>>, u64),
     /// The end of the run, answered when its piece is.
     End(oneshot::Sender<Result<FinishedRun>>),
     /// A further end of the run.
@@ -150,7 +151,7 @@ impl Intake {
                             self.shared.release(finish.size());
                             Some(Ask::EndedBefore(finish.reply))
                         }
-                        Some(Entry::Barrier(reply)) => Some(Ask::Barrier(reply)),
+                        Some(Entry::Barrier(reply, dropped)) => Some(Ask::Barrier(reply, dropped)),
                         Some(Entry::Close(reply)) => {
                             self.closing = true;
                             Some(Ask::Close(reply))
@@ -276,7 +277,7 @@ impl Intake {
         let at = self.waiting.iter().position(|waiting| matches!(waiting.ask, Ask::End(_)))?;
         match self.waiting.remove(at)?.ask {
             Ask::End(reply) => Some(reply),
-            Ask::Barrier(_) | Ask::EndedBefore(_) | Ask::Close(_) => None,
+            Ask::Barrier(..) | Ask::EndedBefore(_) | Ask::Close(_) => None,
         }
     }
 
@@ -372,7 +373,7 @@ impl Intake {
         let mut kept = VecDeque::new();
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting.ask {
-                Ask::Barrier(reply) if waiting.after <= self.settled => drop(reply.send(Err(corrupt()))),
+                Ask::Barrier(reply, _) if waiting.after <= self.settled => drop(reply.send(Err(corrupt()))),
                 Ask::End(reply) if waiting.after <= self.settled => drop(reply.send(Err(corrupt()))),
                 ask => kept.push_back(Waiting { ask, ..waiting }),
             }

@@ -104,6 +104,8 @@ pub(crate) struct Inner {
     peak: Size,
     lost: u64,
     usage_lost: u64,
+    /// How many of the lost a barrier told of.
+    told: u64,
     writer: Taker,
 }
 
@@ -122,8 +124,8 @@ enum Taker {
 pub(crate) enum Entry {
     /// Events, usage and progress of one callback.
     Group(Recorded, Size),
-    /// Say when everything before is durable.
-    Barrier(oneshot::Sender<Result<()>>),
+    /// Say when everything before is durable; with how many records had been dropped by then.
+    Barrier(oneshot::Sender<Result<()>>, u64),
     /// End the run.
     Finish(Box<FinishEntry>),
     /// Write what is there, and stop.
@@ -178,6 +180,7 @@ impl Shared {
             peak: Size::default(),
             lost: 0,
             usage_lost: 0,
+            told: 0,
             writer: Taker::There,
         };
         Self { inner: Mutex::new(inner), wake: Notify::new(), batch_events: batch_events.max(1), bound }
@@ -230,9 +233,9 @@ impl Shared {
     }
 
     /// Queues a request. Where the writer is gone it is dropped, which tells whoever waits for it.
-    pub(crate) fn request(&self, make: impl FnOnce(&mut Mapper) -> Entry) {
+    pub(crate) fn request(&self, make: impl FnOnce(&mut Inner) -> Entry) {
         let mut inner = self.lock();
-        let entry = make(&mut inner.mapper);
+        let entry = make(&mut inner);
         match &inner.writer {
             Taker::There => {}
             Taker::Closed(report) => return entry.answer_closed(report),
@@ -246,6 +249,22 @@ impl Shared {
         inner.requests += 1;
         drop(inner);
         self.wake.notify_one();
+    }
+
+    /// Puts in a barrier.
+    pub(crate) fn barrier(&self, reply: oneshot::Sender<Result<()>>) {
+        self.request(|inner| Entry::Barrier(reply, inner.lost + inner.usage_lost));
+    }
+
+    /// How many of so many dropped records no barrier told of yet.
+    pub(crate) fn untold(&self, dropped: u64) -> u64 {
+        dropped.saturating_sub(self.lock().told)
+    }
+
+    /// A barrier told of so many dropped records.
+    pub(crate) fn tell(&self, dropped: u64) {
+        let mut inner = self.lock();
+        inner.told = inner.told.max(dropped);
     }
 
     /// The writer takes nothing more; `last` is its report, if it lived to make one.

@@ -266,9 +266,13 @@ impl RunJournal {
 
     /// Waits until everything recorded so far is in the ledger, or says why it will not be. What is in
     /// the spool only is waited for, however long the database is away. Given up, it takes nothing back.
+    ///
+    /// Records that were dropped, for memory was full, are [`Error::Corrupt`] once, with how many
+    /// they are; what was taken is durable then. A record that the store refuses by itself is stored
+    /// as a note, which is no error: [`Report::quarantined`].
     pub async fn barrier(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.shared.request(|_| Entry::Barrier(reply));
+        self.shared.barrier(reply);
         answer.await.unwrap_or_else(|_| Err(writer_gone()))
     }
 
@@ -317,8 +321,8 @@ impl Ender {
         at: Timestamp,
     ) -> impl Future<Output = Result<FinishedRun>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        self.0.request(|mapper| {
-            let closing = mapper.finish(&outcome, at);
+        self.0.request(|inner| {
+            let closing = inner.mapper.finish(&outcome, at);
             Entry::Finish(Box::new(FinishEntry { outcome, at, closing, reply }))
         });
         async move { answer.await.unwrap_or_else(|_| Err(writer_gone())) }

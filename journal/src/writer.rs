@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use runledger_core::Error;
 use tokio::time::Instant;
 
 use crate::intake::{Ask, Flight, Held, Intake, Waiting, until};
@@ -28,6 +29,14 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.intake.shared.writer_left(None);
     }
+}
+
+/// The answer to a barrier before which records were dropped.
+fn incomplete(dropped: u64) -> Error {
+    let reason = format!(
+        "{dropped} records were dropped, for memory was full and neither the database nor the spool took more;          allow more in SpoolSettings, or record less at once"
+    );
+    Error::corrupt("journal", reason)
 }
 
 impl Writer {
@@ -220,7 +229,17 @@ impl Writer {
             }
             let Some(Waiting { ask, .. }) = intake.waiting.pop_front() else { return };
             match ask {
-                Ask::Barrier(reply) => drop(reply.send(sender.standing())),
+                Ask::Barrier(reply, dropped) => {
+                    let missing = intake.shared.untold(dropped);
+                    match sender.standing() {
+                        Ok(()) if missing > 0 => {
+                            if reply.send(Err(incomplete(missing))).is_ok() {
+                                intake.shared.tell(dropped);
+                            }
+                        }
+                        standing => drop(reply.send(standing)),
+                    }
+                }
                 // The end was not sent, for the run had ended, or was taken away and so ended.
                 Ask::End(reply) | Ask::EndedBefore(reply) => {
                     let ended = sender.ended().await;
@@ -261,7 +280,7 @@ impl Writer {
             match ask {
                 Ask::Close(Some(reply)) => drop(reply.send(report.clone())),
                 Ask::Close(None) => {}
-                Ask::Barrier(reply) => drop(reply.send(Err(self.intake.waits()))),
+                Ask::Barrier(reply, _) => drop(reply.send(Err(self.intake.waits()))),
                 Ask::End(reply) | Ask::EndedBefore(reply) => drop(reply.send(Err(self.intake.waits()))),
             }
         }

@@ -200,7 +200,12 @@ async fn what_neither_the_store_nor_the_disk_takes_is_counted_and_leaves_no_gap(
         pause(1).await;
     }
     assert_eq!(journal.queued(), 100);
+    // One that nobody waits for tells nobody.
+    assert!(tokio::time::timeout(Duration::from_secs(1), journal.barrier()).await.is_err());
     faulty.set_away(false);
+    let incomplete = journal.barrier().await.unwrap_err();
+    assert_eq!(incomplete.kind(), ErrorKind::Corrupt);
+    assert!(incomplete.to_string().contains("200 records were dropped"), "{incomplete}");
     journal.barrier().await.unwrap();
     change(&journal, "later");
     let finished = journal.finish(Outcome::success()).await.unwrap();
