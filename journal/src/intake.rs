@@ -32,7 +32,7 @@ pub(crate) struct Intake {
     pub(crate) spool: Option<Spool>,
     spooled: u64,
     /// After the spool failed: when it is tried again.
-    repair: Option<(Backoff, Instant)>,
+    pub(crate) repair: Option<(Backoff, Instant)>,
     pub(crate) waiting: VecDeque<Waiting>,
     /// How many pieces were made, and how many of them are settled.
     pub(crate) made: u64,
@@ -205,16 +205,26 @@ impl Intake {
     /// When something is to be done while a piece is on its way.
     pub(crate) fn wakes(&mut self, flight: &Flight) -> Option<Instant> {
         // Sets the time at which the queue is taken.
-        let _ = self.look();
-        let repair = self.repair.as_ref().map(|(_, at)| *at);
-        let takes_over = match &self.settings.overflow {
-            Overflow::Spool(settings) if self.spool.is_none() && repair.is_none() => {
-                flight.since.checked_add(settings.after)
+        let seen = self.look();
+        let wanted = match &self.settings.overflow {
+            Overflow::Memory => None,
+            Overflow::Spool(_) if self.spool.is_none() && seen.is_some_and(|seen| seen.pressed) => {
+                Some(flight.since)
             }
-            Overflow::Spool(_) | Overflow::Memory => None,
+            Overflow::Spool(settings) if self.spool.is_none() => flight.since.checked_add(settings.after),
+            Overflow::Spool(_) if self.is_unspooled(flight) || seen.is_some_and(|seen| !seen.empty) => {
+                Some(flight.since)
+            }
+            Overflow::Spool(_) => self.due,
         };
-        let due = self.due.filter(|_| self.spool.is_some() && repair.is_none());
-        earliest([due, repair, takes_over, self.deadline()])
+        // A disk that failed is given its pause, and is nothing to wake for by itself.
+        let spills = wanted.map(|at| self.repair.as_ref().map_or(at, |(_, repair)| at.max(*repair)));
+        earliest([spills, self.deadline()])
+    }
+
+    /// Whether something is in memory that goes behind what the spool has.
+    fn is_unspooled(&self, flight: &Flight) -> bool {
+        flight.end.is_none() || !self.stash.is_empty()
     }
 
     /// What is done while a piece is on its way. False where the patience of a close is over.
@@ -228,7 +238,8 @@ impl Intake {
         let over = self.deadline().is_some_and(|deadline| deadline <= now);
         if let Overflow::Spool(settings) = &self.settings.overflow {
             let begins = flight.since.elapsed() >= settings.after || seen.is_some_and(|seen| seen.pressed);
-            let wanted = if self.spool.is_some() { seen.is_some() || self.repair.is_some() } else { begins };
+            let wanted =
+                if self.spool.is_some() { seen.is_some() || self.is_unspooled(flight) } else { begins };
             if over || (wanted && self.may_spill()) {
                 self.take_all();
                 let base = (flight.ordinal, flight.late);

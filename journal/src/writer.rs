@@ -108,7 +108,11 @@ impl Writer {
                 }
             }
         }
-        let held = self.intake.stash.pop_front()?;
+        let Some(held) = self.intake.stash.pop_front() else {
+            // Whatever the disk did not take, the database has.
+            self.intake.repair = None;
+            return None;
+        };
         let (ordinal, late) = base;
         Some(Flight { held, ordinal, late, since: Instant::now(), pieces: 1, end: None })
     }

@@ -77,6 +77,11 @@ impl Faulty {
         Self { stuck: Some(run), ..self }
     }
 
+    /// What happens to the next append, after those that are known.
+    pub(crate) fn push(&self, fault: Fault) {
+        self.faults.lock().unwrap().push_back(fault);
+    }
+
     /// Whether every call is refused from now on.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);

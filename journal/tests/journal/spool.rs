@@ -240,6 +240,46 @@ async fn a_disk_that_is_mended_takes_what_was_held_in_memory() {
     assert_eq!(log(&faulty).await[1..], names(0..70));
 }
 
+/// Under a paused clock nothing goes on while somebody is busy: a writer that looked again and again at a
+/// disk of which nothing is wanted would never get its answer.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_failed_is_left_alone_where_nothing_waits_for_it() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("spool");
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, spooling(&folder)).await;
+    let slow = Fault::Slow(Duration::from_secs(3));
+    for round in 0..3 {
+        let of = |part: &str| format!("{round} {part}");
+        faulty.set_away(true);
+        std::fs::remove_dir(&folder).unwrap();
+        std::fs::write(&folder, "").unwrap();
+        change(&journal, &of("no disk"));
+        pause(1_000).await;
+        if round == 1 {
+            // The spool takes over, and more comes while the next commit is slow.
+            std::fs::remove_file(&folder).unwrap();
+            pause(10_000).await;
+            faulty.push(slow);
+        }
+        faulty.set_away(false);
+        pause(100).await;
+        change(&journal, &of("more"));
+        journal.barrier().await.unwrap();
+        if round != 1 {
+            std::fs::remove_file(&folder).unwrap();
+            std::fs::create_dir(&folder).unwrap();
+        }
+        faulty.push(slow);
+        change(&journal, &of("slow"));
+        journal.barrier().await.unwrap();
+        // The file is removed after the answer.
+        pause(100).await;
+        assert_eq!(files(&folder).len(), 0);
+    }
+    assert_eq!(journal.close().await.unwrap().written, 9);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_file_that_may_not_grow_is_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
