@@ -254,6 +254,11 @@ impl Intake {
         let patient =
             |waiting: &&Waiting| matches!(waiting.ask, Ask::End(_) | Ask::EndedBefore(_) | Ask::Close(_));
         let asked = self.waiting.iter().find(patient)?.asked;
+        self.patience(asked)
+    }
+
+    /// Until when who asked then waits for the database.
+    pub(crate) fn patience(&self, asked: Instant) -> Option<Instant> {
         asked.max(self.progress.at()).checked_add(self.settings.close_patience)
     }
 

@@ -284,7 +284,8 @@ impl RunJournal {
     /// [`recover`](crate::spool::recover) stores it; or, without a spool, in memory until the
     /// journal is closed.
     ///
-    /// A run that was taken away, or ended by somebody else, is answered as it ended. What is recorded
+    /// A run that was taken away, or ended by somebody else, is answered as it ended, or with
+    /// [`Error::LeaseLost`] where that cannot be read for as long. What is recorded
     /// afterwards is late: it is appended to the run without changing how it ended.
     pub async fn finish(&self, outcome: Outcome) -> Result<FinishedRun> {
         self.finish_at(outcome, Timestamp::now()).await

@@ -231,7 +231,7 @@ impl Writer {
             if let Ask::Close(_) = first.ask {
                 return;
             }
-            let Some(Waiting { ask, .. }) = intake.waiting.pop_front() else { return };
+            let Some(Waiting { ask, asked, .. }) = intake.waiting.pop_front() else { return };
             match ask {
                 Ask::Barrier(reply, dropped) => {
                     let missing = intake.shared.untold(dropped);
@@ -246,7 +246,11 @@ impl Writer {
                 }
                 // The end was not sent, for the run had ended, or was taken away and so ended.
                 Ask::End(reply) | Ask::EndedBefore(reply) => {
-                    let ended = sender.ended().await;
+                    let patience = until(intake.patience(asked));
+                    let ended = tokio::select! {
+                        ended = sender.ended() => ended,
+                        () = patience => sender.standing().and_then(|()| Err(intake.waits())),
+                    };
                     let report = intake.report(sender);
                     drop(reply.send(ended.map(|run| FinishedRun { run, ended_here: false, report })));
                 }

@@ -512,6 +512,21 @@ async fn usage_of_a_run_taken_away_is_waited_for_once_and_not_for_each_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_a_run_that_was_taken_away_ended_is_not_waited_for_longer_than_its_end() {
+    let faulty = Faulty::new([]);
+    let journal = begin(&faulty, Settings::default()).await;
+    take_away(&faulty, journal.run().epoch, 0).await;
+    change(&journal, "a");
+    journal.cancel_token().cancelled().await;
+    faulty.set_away(true);
+    let began = tokio::time::Instant::now();
+    assert_eq!(journal.finish(Outcome::success()).await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    assert_eq!(began.elapsed().as_secs(), 30);
+    let report = journal.close().await.unwrap();
+    assert_eq!((began.elapsed().as_secs(), report.fenced, report.lost), (30, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_token_that_is_given_is_the_one_that_is_cancelled() {
     let faulty = Faulty::new([]);
     let given = tokio_util::sync::CancellationToken::new();
