@@ -9,7 +9,7 @@
 //! | ending | what it is | who ends it |
 //! |---|---|---|
 //! | `.spool` | waits to be stored; locked while its journal lives | its journal, or [`recover`] |
-//! | `.fenced` | refused: the run was taken away, had ended otherwise, or is gone | [`recover_fenced`] |
+//! | `.fenced` | refused: the run was taken away, had ended otherwise, or is gone from its thread | [`recover_fenced`] |
 //! | `.corrupt` | cannot be read from some line on | a person |
 //! | `.new` | was being begun when its process died; holds nothing | [`recover`] |
 

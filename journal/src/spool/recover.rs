@@ -37,13 +37,14 @@ pub enum Recovery {
     Stored,
     /// A living process has it; it was left alone.
     Held,
-    /// Its run was taken away or is gone. Its usage is stored; the file is kept as `.fenced`.
+    /// Its run was taken away, or is gone from its thread. Its usage is stored; the file is kept as
+    /// `.fenced`.
     Fenced,
     /// It cannot be read from some line on. What is before is stored; the file is kept as `.corrupt`.
     Corrupt,
     /// A newer version wrote it; it was left alone.
     Newer,
-    /// The ledger did not take all of it; it was left for another time.
+    /// The ledger did not take all of it, or does not have its thread; it was left for another time.
     Left,
 }
 
@@ -93,7 +94,8 @@ impl RecoveryReport {
 ///
 /// Files of living processes are skipped, so any number of processes may do this at once, whenever
 /// they like: one gets a file, the others see it held. A file of a run that was taken away or is gone
-/// is kept as `.fenced`; what its model calls took is stored all the same. A file that cannot be read
+/// is kept as `.fenced`; what its model calls took is stored all the same. A file whose thread the
+/// ledger does not have is left as it is: it may be another's. A file that cannot be read
 /// is kept as `.corrupt`, and nothing is ever deleted that is not stored. `patience` is how
 /// long a database that is away is waited for. Under an owner's scope, only files of the owner's
 /// journals are looked at. A folder that is not there has no files.
@@ -308,10 +310,11 @@ impl<'a> Recoverer<'a> {
         let mut sender = self.sender(scan, begin.ordinal, true, begin.late);
         let run = match sender.run_patiently().await {
             Ok(run) => run,
-            Err(error) => match self.failed(&error) {
-                Failed::Fenced(gone) => return Err(self.fence(spool, scan, file, gone).await),
-                later => return Err(later),
-            },
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.require_thread(&scan.head.thread_id).await?;
+                return Err(self.fence(spool, scan, file, reason(&error)).await);
+            }
+            Err(error) => return Err(self.failed(&error)),
         };
         let mut taken = "the run was taken away, or ended otherwise".to_owned();
         if run.status.is_active() || begin.late {
@@ -434,13 +437,22 @@ impl<'a> Recoverer<'a> {
     /// What an answer to a read means for a file.
     fn failed(&mut self, error: &Error) -> Failed {
         let why = reason(error);
-        match error.kind() {
-            ErrorKind::NotFound => Failed::Fenced(why),
-            ErrorKind::Unavailable => {
-                self.away = Some(why.clone());
-                Failed::Later(why)
-            }
-            _ => Failed::Later(why),
+        if error.kind() == ErrorKind::Unavailable {
+            self.away = Some(why.clone());
+        }
+        Failed::Later(why)
+    }
+
+    /// A thread that was deleted cannot be told from one of another ledger, to which the file may still
+    /// be shown: only where the thread is there, what is missing of it is gone.
+    async fn require_thread(&mut self, thread: &ThreadId) -> Result<(), Failed> {
+        match self.ledger.threads().head(self.scope, thread).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Failed::Later(format!(
+                "{}; it was deleted, or this is not the ledger that the file is for",
+                reason(&error)
+            ))),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 

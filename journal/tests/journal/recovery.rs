@@ -402,13 +402,34 @@ async fn what_a_run_recorded_after_it_was_taken_away_is_kept_and_appended_once_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_whose_thread_is_gone_keeps_its_file() {
+async fn a_file_whose_thread_the_ledger_does_not_have_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let faulty = Faulty::new([]);
+    let file = left_behind(&faulty, folder.path(), 2).await;
+    let ledger = faulty.inner.ledger();
+    take_away(&faulty, 1, 0).await;
+    ledger.threads().delete(&Scope::System, &thread()).await.unwrap();
+    // It looks as in a ledger that is not the file's.
+    for ledger in [faulty.ledger(), Faulty::new([]).ledger()] {
+        let report = recovered(&ledger, folder.path()).await;
+        assert_eq!((report.files[0].recovery, report.files[0].fenced), (Recovery::Left, 0));
+        let reason = report.files[0].reason.clone().unwrap();
+        assert!(reason.contains("not the ledger that the file is for"), "{reason}");
+        assert_eq!(files(folder.path()), std::slice::from_ref(&file));
+    }
+    // Shown to its own, it is stored.
+    let report = recovered(&admitted().await.ledger(), folder.path()).await;
+    assert_eq!((kinds(&report), report.files[0].written), (vec![Recovery::Stored], 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_gone_from_its_thread_has_its_file_put_aside() {
     let folder = tempfile::tempdir().unwrap();
     let faulty = Faulty::new([]);
     left_behind(&faulty, folder.path(), 2).await;
     let ledger = faulty.inner.ledger();
     take_away(&faulty, 1, 0).await;
-    ledger.threads().delete(&Scope::System, &thread()).await.unwrap();
+    ledger.events().delete_by_run(&Scope::System, &thread(), &run()).await.unwrap();
     let report = recovered(&faulty.ledger(), folder.path()).await;
     assert_eq!((report.files[0].recovery, report.files[0].fenced), (Recovery::Fenced, 4));
     let reason = report.files[0].reason.clone().unwrap();
