@@ -388,6 +388,11 @@ impl Batch {
         self.events.is_empty() && self.usage.is_empty() && self.progress.is_empty()
     }
 
+    /// Whether it holds one thing, and cannot be split.
+    pub(crate) fn is_one(&self) -> bool {
+        self.events.len() + self.usage.len() + usize::from(!self.progress.is_empty()) == 1
+    }
+
     pub(crate) fn add(&mut self, group: Recorded) {
         self.events.extend(group.events);
         for call in group.usage {

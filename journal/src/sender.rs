@@ -20,10 +20,13 @@ use crate::backoff::Backoff;
 use crate::mapping::Recorded;
 use crate::queue::Batch;
 use crate::report::{QUARANTINED, Quarantined, Report, reason};
-use crate::run_journal::Settings;
+use crate::run_journal::{Overflow, Settings};
 
 /// How often a commit is sent again that the database refuses without saying that it may pass.
 const BACKEND_TRIES: u32 = 3;
+/// The same for what cannot be divided, where nothing shows that the database is well: about ten seconds
+/// by the default pauses.
+const LAST_TRIES: u32 = 8;
 
 /// What is sent as one: a part of the run, or its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,8 +201,14 @@ impl Sender {
             return Ok(());
         }
         let mut parts = VecDeque::from([batch]);
+        // What was stored since a refusal shows that the database is well, and the content is not.
+        let (mut refused, mut well) = (false, false);
         while let Some(part) = parts.pop_front() {
-            match self.commit(&part).await {
+            let tries = if well || !part.is_one() { BACKEND_TRIES } else { LAST_TRIES };
+            let answer = self.commit(&part, tries).await;
+            well |= refused && answer.is_ok();
+            refused |= answer.is_err();
+            match answer {
                 Ok(()) => {}
                 Err(Refused::Stop) => return Err(unsent(part, parts)),
                 Err(Refused::Content(error)) => match part.split() {
@@ -222,23 +231,28 @@ impl Sender {
     /// the record itself where the sender stopped.
     async fn replace(&mut self, one: Batch, error: Error) -> Result<Option<Batch>, Batch> {
         match error {
-            Error::Conflict { what: "once_key", .. } => {
+            Error::Conflict { .. } => self.known(one, error).await.map(|()| None),
+            error => self.leave_out(one, error).await,
+        }
+    }
+
+    /// Settles the one record in whose place something is stored: itself, or its note.
+    async fn known(&mut self, one: Batch, error: Error) -> Result<(), Batch> {
+        if let Error::Conflict { what: "once_key", .. } = error {
+            self.already_stored(&one);
+            return Ok(());
+        }
+        match self.find_note(&one).await {
+            Ok(Some(note)) => {
+                self.report.quarantined.push(note);
                 self.already_stored(&one);
-                Ok(None)
+                Ok(())
             }
-            Error::Conflict { .. } => match self.find_note(&one).await {
-                Ok(Some(note)) => {
-                    self.report.quarantined.push(note);
-                    self.already_stored(&one);
-                    Ok(None)
-                }
-                Ok(None) => {
-                    self.stop(error);
-                    Err(one)
-                }
-                Err(()) => Err(one),
-            },
-            error => self.quarantine(one, &error),
+            Ok(None) => {
+                self.stop(error);
+                Err(one)
+            }
+            Err(()) => Err(one),
         }
     }
 
@@ -266,7 +280,7 @@ impl Sender {
                 .await
             {
                 Ok(page) => page,
-                Err(error) => match self.judge(error, &mut backoff).await {
+                Err(error) => match self.judge(error, &mut backoff, BACKEND_TRIES).await {
                     Ok(()) => continue,
                     Err(Refused::Content(error)) => {
                         self.stop(error);
@@ -286,9 +300,9 @@ impl Sender {
         }
     }
 
-    /// Leaves out the one record that the store refuses, and gives what stands in its place; the
-    /// record itself where the store does not take that either.
-    fn quarantine(&mut self, mut one: Batch, error: &Error) -> Result<Option<Batch>, Batch> {
+    /// Leaves out the one record that the store refuses, and gives what stands in its place, if that is
+    /// still to be stored; the record itself where the sender stopped.
+    async fn leave_out(&mut self, mut one: Batch, error: Error) -> Result<Option<Batch>, Batch> {
         let run_id = &self.to.run_id;
         if let Error::NotFound { what: CHILD_THREAD, .. } = error
             && let Some(call) = one.usage.first_mut()
@@ -296,47 +310,65 @@ impl Sender {
         {
             // What it took counts; only whose call it repeats is not known here.
             tracing::warn!(%run_id, %child, "a usage record names a thread that is not there");
-            self.report.quarantined.push(Quarantined::other("child_thread_id", child.as_str(), error));
+            self.report.quarantined.push(Quarantined::other("child_thread_id", child.as_str(), &error));
             return Ok(Some(one));
         }
-        let Some(event) = one.events.first().cloned() else {
-            let (what, named) = match one.usage.first() {
-                Some(call) => ("usage", call.source_id.to_string()),
-                None => ("progress", String::new()),
-            };
-            tracing::warn!(%run_id, what, "a record was refused and left out");
-            self.report.quarantined.push(Quarantined::other(what, &named, error));
-            return Ok(None);
-        };
-        if event.event_type.as_str() == QUARANTINED {
-            if event.item.is_some() || event.caller.is_some() || event.task_id.is_some() {
-                // It may be what the note kept of the event.
-                let bare = EventDraft { item: None, caller: None, task_id: None, ..event };
-                return Ok(Some(Batch { events: vec![bare], ..Batch::default() }));
-            }
-            // The store refuses even the bare note: it is not the content.
-            self.stop(again(error));
-            return Err(one);
+        if !one.events.is_empty() {
+            return self.quarantine(one, error).await.map(|()| None);
         }
-        let ordinal = (!self.to.late).then_some(self.to.ordinal);
-        let entry = Quarantined::event(ordinal, &event, error);
-        tracing::warn!(%run_id, ordinal, event_type = %event.event_type, "an event was refused and replaced by a note");
-        let content = RawJson::encode("content", &entry).unwrap_or_default();
-        self.report.quarantined.push(entry);
-        // The item's mark stays: what was completed is not open, whatever its payload was.
-        let note = EventDraft {
-            created_at: event.created_at,
-            once_key: event.once_key,
-            item: event.item,
-            caller: event.caller,
-            task_id: event.task_id,
-            ..EventDraft::new(EventType::from_stored(QUARANTINED), Category::Trace, content)
+        let (what, named) = match one.usage.first() {
+            Some(call) => ("usage", call.source_id.to_string()),
+            None => ("progress", String::new()),
         };
-        Ok(Some(Batch { events: vec![note], ..Batch::default() }))
+        tracing::warn!(%run_id, what, "a record was refused and left out");
+        self.report.quarantined.push(Quarantined::other(what, &named, &error));
+        Ok(None)
+    }
+
+    /// Stores a note in the place of the one event that the store refuses. A store that refuses even the
+    /// bare note refuses anything: with a spool the event is tried again until one of the two is
+    /// taken, without one the sender stops.
+    async fn quarantine(&mut self, one: Batch, error: Error) -> Result<(), Batch> {
+        let (mut error, mut pauses) = (error, Backoff::new(&self.settings));
+        loop {
+            let Some(event) = one.events.first() else { return Ok(()) };
+            let ordinal = (!self.to.late).then_some(self.to.ordinal);
+            let entry = Quarantined::event(ordinal, event, &error);
+            for note in notes(event, &entry) {
+                // Once, for an error may pass between two tries of it.
+                match self.commit(&Batch { events: vec![note], ..Batch::default() }, 0).await {
+                    Ok(()) => {
+                        let run_id = &self.to.run_id;
+                        tracing::warn!(%run_id, ordinal, event_type = %event.event_type, "an event was refused and replaced by a note");
+                        self.report.quarantined.push(entry);
+                        return Ok(());
+                    }
+                    Err(Refused::Content(refused @ Error::Conflict { what, .. })) => {
+                        if what == "once_key" {
+                            self.report.quarantined.push(entry);
+                        }
+                        return self.known(one, refused).await;
+                    }
+                    Err(Refused::Content(refused)) => error = refused,
+                    Err(Refused::Stop) => return Err(one),
+                }
+            }
+            let waits = matches!(self.settings.overflow, Overflow::Spool(_)) && !pauses.is_over();
+            if !waits || !matches!(error, Error::Backend { .. }) {
+                self.stop(error);
+                return Err(one);
+            }
+            sleep(pauses.next_delay()).await;
+            match self.commit(&one, BACKEND_TRIES).await {
+                Ok(()) => return Ok(()),
+                Err(Refused::Content(refused)) => error = refused,
+                Err(Refused::Stop) => return Err(one),
+            }
+        }
     }
 
     /// Sends one commit until it is stored or refused.
-    async fn commit(&mut self, batch: &Batch) -> Result<(), Refused> {
+    async fn commit(&mut self, batch: &Batch, tries: u32) -> Result<(), Refused> {
         let mut backoff = Backoff::new(&self.settings);
         loop {
             if self.stopped.is_some() {
@@ -359,7 +391,7 @@ impl Sender {
                     self.stored(&receipt);
                     return Ok(());
                 }
-                Err(error) => self.judge(error, &mut backoff).await?,
+                Err(error) => self.judge(error, &mut backoff, tries).await?,
             }
         }
     }
@@ -393,7 +425,7 @@ impl Sender {
 
     /// Waits where sending again may help; else says why it cannot. Whatever is sent here may be
     /// sent again: it has a mark, or once keys.
-    async fn judge(&mut self, error: Error, backoff: &mut Backoff) -> Result<(), Refused> {
+    async fn judge(&mut self, error: Error, backoff: &mut Backoff, tries: u32) -> Result<(), Refused> {
         match error {
             Error::Unavailable { .. } => {
                 if backoff.is_over() {
@@ -406,7 +438,7 @@ impl Sender {
                 Ok(())
             }
             // A database may refuse for a reason that nobody thought of and that passes.
-            Error::Backend { .. } if backoff.tried < BACKEND_TRIES => {
+            Error::Backend { .. } if backoff.tried < tries => {
                 self.report.retried += 1;
                 tracing::debug!(run_id = %self.to.run_id, reason = %reason(&error), "refused; sending again");
                 sleep(backoff.next_delay()).await;
@@ -504,7 +536,7 @@ impl Sender {
             progress: batch.progress.clone(),
         };
         finish.events.push(terminal.clone());
-        let answer = match self.send_finish(&mut finish).await {
+        let answer = match self.send_finish(&mut finish, BACKEND_TRIES).await {
             Err(Refused::Content(error)) => {
                 tracing::debug!(run_id = %self.to.run_id, reason = %reason(&error), "the end is written apart");
                 if let Err(Unsent(mut rest)) = self.write(batch).await {
@@ -514,7 +546,7 @@ impl Sender {
                 finish.events = vec![terminal];
                 finish.usage = Vec::new();
                 finish.progress = RunProgress::default();
-                self.send_finish(&mut finish).await
+                self.send_finish(&mut finish, LAST_TRIES).await
             }
             other => other,
         };
@@ -554,7 +586,7 @@ impl Sender {
         self.to.started = true;
     }
 
-    async fn send_finish(&mut self, finish: &mut Finish) -> Result<Finished, Refused> {
+    async fn send_finish(&mut self, finish: &mut Finish, tries: u32) -> Result<Finished, Refused> {
         let mut backoff = Backoff::new(&self.settings);
         loop {
             if self.stopped.is_some() {
@@ -563,7 +595,7 @@ impl Sender {
             finish.mark = self.mark();
             match self.ledger.finish(&self.scope, finish.clone()).await {
                 Ok(finished) => return Ok(finished),
-                Err(error) => self.judge(error, &mut backoff).await?,
+                Err(error) => self.judge(error, &mut backoff, tries).await?,
             }
         }
     }
@@ -596,6 +628,22 @@ impl Sender {
     pub(crate) async fn run(&self) -> Result<Run> {
         self.ledger.runs().get(&self.scope, &self.to.thread_id, &self.to.run_id).await
     }
+}
+
+/// What may stand for an event: with the mark of its item, for what was completed is not open, whatever its
+/// payload was; and bare, where the store does not take what the note kept of the event.
+fn notes(event: &EventDraft, entry: &Quarantined) -> Vec<EventDraft> {
+    let content = RawJson::encode("content", entry).unwrap_or_default();
+    let bare = EventDraft {
+        created_at: event.created_at,
+        once_key: event.once_key.clone(),
+        ..EventDraft::new(EventType::from_stored(QUARANTINED), Category::Trace, content)
+    };
+    let (item, caller, task_id) = (event.item.clone(), event.caller.clone(), event.task_id.clone());
+    if item.is_none() && caller.is_none() && task_id.is_none() {
+        return vec![bare];
+    }
+    vec![EventDraft { item, caller, task_id, ..bare.clone() }, bare]
 }
 
 /// The key of a late event: where it stands in its run's journal.

@@ -43,6 +43,7 @@ pub(crate) struct Faulty {
     afterwards: Fault,
     poison: Option<&'static str>,
     away: Arc<AtomicBool>,
+    odd: Arc<AtomicBool>,
     /// When leases end, by the clock of the tests.
     leases: Arc<Mutex<BTreeMap<(ThreadId, RunId), Instant>>>,
     /// The run of which no takeover is ever answered.
@@ -57,6 +58,7 @@ impl Faulty {
             afterwards: Fault::Fine,
             poison: None,
             away: Arc::default(),
+            odd: Arc::default(),
             leases: Arc::default(),
             stuck: None,
         }
@@ -80,6 +82,11 @@ impl Faulty {
     /// What happens to the next append, after those that are known.
     pub(crate) fn push(&self, fault: Fault) {
         self.faults.lock().unwrap().push_back(fault);
+    }
+
+    /// Whether every append is refused from now on, for a reason that nobody thought of.
+    pub(crate) fn set_odd(&self, odd: bool) {
+        self.odd.store(odd, Ordering::Relaxed);
     }
 
     /// Whether every call is refused from now on.
@@ -145,7 +152,10 @@ impl EventStore for Faulty {
         if commit.mark.is_none() {
             return self.inner.append(scope, commit).await;
         }
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(self.afterwards);
+        let mut fault = self.faults.lock().unwrap().pop_front().unwrap_or(self.afterwards);
+        if self.odd.load(Ordering::Relaxed) {
+            fault = Fault::Odd;
+        }
         match fault {
             Fault::Away => Err(away(Applied::No)),
             Fault::Odd => Err(Error::Backend { operation: "to append", source: "quota exceeded".into() }),
@@ -385,7 +395,7 @@ async fn the_persons_message_is_durable_before_the_run_begins() {
     assert_eq!(log(&faulty).await, ["item.completed", "llm.started"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_refused_event_is_replaced_by_a_note_and_the_rest_is_stored() {
     for at in 0..5 {
         let faulty = Faulty { poison: Some("poison"), ..Faulty::new([]) };
@@ -422,7 +432,7 @@ async fn an_event_that_is_too_large_is_quarantined_even_among_the_last() {
     assert_eq!(finished.report.quarantined[0].bytes, 1_002);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_store_that_takes_no_note_either_stops_the_journal_and_the_loss_is_told() {
     let faulty = Faulty { poison: Some("\""), ..Faulty::new([]) };
     // The input has the poison too: admit it to the store below.

@@ -218,6 +218,27 @@ async fn what_neither_the_store_nor_the_disk_takes_is_counted_and_leaves_no_gap(
     assert_eq!((report.spooled, report.spool_file), (0, None));
 }
 
+/// Nobody thought of this error, and it says nothing of the events.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_for_a_while_costs_no_event() {
+    for count in [1, 2, 20] {
+        for millis in [100, 1_500, 10_000, 100_000] {
+            let folder = tempfile::tempdir().unwrap();
+            let faulty = Faulty::new([]);
+            let journal = begin(&faulty, spooling(folder.path())).await;
+            faulty.set_odd(true);
+            names(0..count).iter().for_each(|name| change(&journal, name));
+            pause(millis).await;
+            faulty.set_odd(false);
+            journal.barrier().await.unwrap();
+            assert_eq!(log(&faulty).await[1..], names(0..count), "{count} after {millis} ms");
+            let report = journal.close().await.unwrap();
+            assert_eq!((report.quarantined, report.lost, report.written), (Vec::new(), 0, count as u64));
+            assert_eq!((report.stopped, report.spool_file), (None, None));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_is_mended_takes_what_was_held_in_memory() {
     let place = tempfile::tempdir().unwrap();
