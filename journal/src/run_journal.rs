@@ -201,15 +201,14 @@ impl RunJournal {
         Self::open(ledger, scope, run, mapper, settings)
     }
 
-    /// Opens the journal of a run that was just admitted with `input`.
-    pub(crate) async fn of_admitted(
+    /// Opens the journal of a run that was just admitted with `input`, after [`make_folder`].
+    pub(crate) fn of_admitted(
         ledger: &Ledger,
         scope: &Scope,
         run: Run,
         input: &[EventDraft],
         settings: Settings,
     ) -> Result<Self> {
-        make_folder(&settings).await?;
         let mapper = Mapper::new(run.run_id.clone(), settings.track_usage, input);
         Self::open(ledger, scope, run, mapper, settings)
     }
@@ -344,7 +343,7 @@ impl Drop for RunJournal {
 }
 
 /// A folder that cannot be used is told before the run begins, not when it is needed.
-async fn make_folder(settings: &Settings) -> Result<()> {
+pub(crate) async fn make_folder(settings: &Settings) -> Result<()> {
     let Overflow::Spool(spool) = &settings.overflow else { return Ok(()) };
     let folder = spool.folder.clone();
     let made = tokio::task::spawn_blocking(move || std::fs::create_dir_all(folder)).await;

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::run_journal::{Overflow, RunJournal, Settings};
+use crate::run_journal::{Overflow, RunJournal, Settings, make_folder};
 use crate::spool::{self, Recovery, RecoveryReport};
 use held::{Held, Registry};
 
@@ -197,6 +197,7 @@ impl RunManager {
         settings.check()?;
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid("runtime", "is missing; start a manager inside a tokio runtime"))?;
+        make_folder(&settings.journal).await?;
         let closing = CancellationToken::new();
         let shared = Arc::new(Shared {
             ledger,
@@ -242,6 +243,7 @@ impl RunManager {
     }
 
     async fn admit_now(self, scope: Scope, mut new: NewRun) -> Result<Admission> {
+        make_folder(&self.shared.settings.journal).await?;
         new.admission.lease = Some(self.shared.settings.new_lease());
         if new.admission.first_human_message.is_none() {
             new.admission.first_human_message = crate::run_journal::first_said(&new.input);
@@ -256,7 +258,7 @@ impl RunManager {
             (true, RunStatus::Queued) => {
                 Ok(Admission::Queued(QueuedRun::new(self, scope, run, input, expected)))
             }
-            (true, _) => Ok(Admission::Active(self.hold(&scope, run, &input).await?)),
+            (true, _) => Ok(Admission::Active(self.hold(&scope, run, &input)?)),
         }
     }
 
@@ -272,9 +274,10 @@ impl RunManager {
         let (manager, scope, thread, run) = (self.clone(), scope.clone(), thread.clone(), run.clone());
         self.undisturbed(async move {
             let _expected = manager.shared.registry.expect(&thread, &run);
+            make_folder(&manager.shared.settings.journal).await?;
             let lease = manager.shared.settings.new_lease();
             let run = manager.shared.ledger.acquire(&scope, &thread, &run, lease, Timestamp::now()).await?;
-            manager.hold(&scope, run, &input).await
+            manager.hold(&scope, run, &input)
         })
         .await
     }
@@ -298,15 +301,10 @@ impl RunManager {
     }
 
     /// Opens the journal of a run that this process has a lease of.
-    async fn hold(
-        &self,
-        scope: &Scope,
-        run: Run,
-        input: &[runledger_core::EventDraft],
-    ) -> Result<ManagedRun> {
+    fn hold(&self, scope: &Scope, run: Run, input: &[runledger_core::EventDraft]) -> Result<ManagedRun> {
         let held = Arc::new(Held::new(&run));
         let settings = Settings { cancel: Some(held.token.clone()), ..self.shared.settings.journal.clone() };
-        let journal = RunJournal::of_admitted(&self.shared.ledger, scope, run, input, settings).await?;
+        let journal = RunJournal::of_admitted(&self.shared.ledger, scope, run, input, settings)?;
         self.shared.registry.insert(&held);
         Ok(ManagedRun::new(self.clone(), held, journal))
     }

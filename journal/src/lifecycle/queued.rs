@@ -60,7 +60,7 @@ impl QueuedRun {
                     if !ours {
                         return Ok(self.gone());
                     }
-                    let held = self.manager.hold(&self.scope, stored, &self.input).await?;
+                    let held = self.manager.hold(&self.scope, stored, &self.input)?;
                     self.expected = None;
                     return Ok(Some(held));
                 }

@@ -637,6 +637,25 @@ async fn an_idempotency_key_is_one_run() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_used_costs_no_run() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("spool");
+    let ledger = MemoryLedger::new().ledger();
+    let journal = Settings { overflow: Overflow::Spool(SpoolSettings::new(&folder)), ..Settings::default() };
+    let with_spool = || ManagerSettings { journal: journal.clone(), ..settings() };
+    let (manager, _) = RunManager::start(ledger.clone(), with_spool()).await.unwrap();
+    let run = active(&manager, "r").await;
+    std::fs::remove_dir(&folder).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    let new = asking("new", MultitaskStrategy::Interrupt);
+    let refused = manager.admit(&Scope::System, new).await.unwrap_err().to_string();
+    assert!(refused.starts_with("invalid overflow.folder: "), "{refused}");
+    assert_eq!((run.stopped(), stored(&ledger, "r").await.status), (None, RunStatus::Pending));
+    let refused = RunManager::start(ledger, with_spool()).await.unwrap_err().to_string();
+    assert!(refused.starts_with("invalid overflow.folder: "), "{refused}");
+}
+
+#[tokio::test]
 async fn settings_that_cannot_work_are_refused() {
     let ledger = MemoryLedger::new().ledger();
     let beats = ManagerSettings { heartbeat: Duration::from_secs(20), ..ManagerSettings::default() };
