@@ -53,7 +53,7 @@ pub(crate) async fn thread(
     let owner = thread.owner_id.as_ref().map(|owner| format!("  owner {owner}"));
     output.line(format!(
         "{}{}{}",
-        style.paint(Tone::Title, &format!("thread {id}")),
+        style.paint(Tone::Title, &printable(&format!("thread {id}"))),
         title.unwrap_or_default(),
         printable(&owner.unwrap_or_default()),
     ))?;
@@ -212,7 +212,7 @@ impl Teller<'_> {
         let style = output.style();
         output.line("")?;
         if self.told.contains(id) {
-            output.line(style.paint(Tone::Title, &format!("run {id}, late records")))?;
+            output.line(style.paint(Tone::Title, &printable(&format!("run {id}, late records"))))?;
         } else {
             self.told.push(id.clone());
             self.runs += 1;
@@ -220,8 +220,8 @@ impl Teller<'_> {
             let model = run.model_name.as_deref().map(|model| format!("  {}", one_line(model, 60)));
             output.line(format!(
                 "{}  {}  {}{}",
-                style.paint(Tone::Title, &format!("run {id}")),
-                wire_status(&run.status),
+                style.paint(Tone::Title, &printable(&format!("run {id}"))),
+                printable(wire_status(&run.status)),
                 moment(run.created_at),
                 model.unwrap_or_default(),
             ))?;
@@ -241,7 +241,7 @@ impl Teller<'_> {
         let reason = run.stop_reason.as_deref().map(|reason| format!(" ({})", one_line(reason, 60)));
         output.line(style.paint(
             if bad { Tone::Bad } else { Tone::Title },
-            &format!("  = {}{}{took}", wire_status(&run.status), reason.unwrap_or_default()),
+            &printable(&format!("  = {}{}{took}", wire_status(&run.status), reason.unwrap_or_default())),
         ))?;
         if let Some(error) = &run.error {
             self.block(error, MESSAGE_CHARS, usize::MAX, output)?;

@@ -83,7 +83,9 @@ pub(crate) async fn run(args: &SpoolArgs, output: &mut Output) -> Result<(), Fai
             let ledger = database::open(&args.database.database_url).await?;
             let outcome = recover(&ledger, &args.folder).await;
             ledger.close().await;
-            tell(outcome?, args.json, output)
+            let files = outcome?;
+            tell_damaged(&args.folder, &files, output).await?;
+            tell(files, args.json, output)
         }
     }
 }
@@ -142,9 +144,26 @@ async fn recover(ledger: &Ledger, folder: &Path) -> Result<Vec<Recovered>, Failu
     Ok(files)
 }
 
+/// Files that an earlier recovery could not read: a person has to look at them, and no recovery does.
+async fn tell_damaged(folder: &Path, told: &[Recovered], output: &mut Output) -> Result<(), Failure> {
+    let listed = spool::list(folder).await?;
+    let damaged = listed.iter().filter(|found| {
+        found.state == SpoolState::Corrupt && told.iter().all(|file| file.file != found.file)
+    });
+    match damaged.count() as u64 {
+        0 => Ok(()),
+        count => output.note(format!(
+            "{} here that cannot be read; `runledger spool list` says why",
+            counted(count, "spool file")
+        )),
+    }
+}
+
 fn tell(files: Vec<Recovered>, json: bool, output: &mut Output) -> Result<(), Failure> {
     let left = files.iter().filter(|file| !matches!(file.recovery, Recovery::Stored | Recovery::Held));
     let left = left.count() as u64;
+    let replaced: u64 = files.iter().map(|file| file.quarantined).sum();
+    let usage_lost: u64 = files.iter().map(|file| file.usage_lost).sum();
     if json {
         output.json(&WirePage { items: files, has_more: false, next_cursor: None })?;
     } else if files.is_empty() {
@@ -157,6 +176,8 @@ fn tell(files: Vec<Recovered>, json: bool, output: &mut Output) -> Result<(), Fa
             ("written", Align::Right),
             ("stored before", Align::Right),
             ("refused", Align::Right),
+            ("replaced", Align::Right),
+            ("usage lost", Align::Right),
             ("bytes cut", Align::Right),
             ("why", Align::Flexible),
         ]);
@@ -168,19 +189,28 @@ fn tell(files: Vec<Recovered>, json: bool, output: &mut Output) -> Result<(), Fa
                 &grouped(file.written),
                 &grouped(file.already_stored),
                 &grouped(file.fenced),
+                &grouped(file.quarantined),
+                &grouped(file.usage_lost),
                 &grouped(file.cut_bytes),
                 file.reason.as_deref().unwrap_or("-"),
             ]);
         }
         output.table(&table)?;
     }
-    if left == 0 {
-        return Ok(());
+    if left > 0 {
+        return Err(Failure::Refused(format!(
+            "{} could not be stored; the output says why, and `runledger spool list` what is there",
+            counted(left, "spool file")
+        )));
     }
-    Err(Failure::Refused(format!(
-        "{} could not be stored; the output says why, and `runledger spool list` what is there",
-        counted(left, "spool file")
-    )))
+    if replaced + usage_lost > 0 {
+        return Err(Failure::Refused(format!(
+            "{} replaced by notes and {} not stored, for the database refuses them",
+            counted(replaced, "record"),
+            counted(usage_lost, "usage record"),
+        )));
+    }
+    Ok(())
 }
 
 fn name(file: &Path) -> String {
@@ -206,5 +236,37 @@ fn outcome(recovery: Recovery) -> &'static str {
         Recovery::Corrupt => "corrupt",
         Recovery::Newer => "newer",
         _ => "left",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn what_was_replaced_or_not_stored_is_no_success() {
+        let stored = Recovered {
+            file: PathBuf::from("a.spool"),
+            recovery: Recovery::Stored,
+            thread_id: None,
+            run_id: None,
+            written: 2,
+            already_stored: 0,
+            fenced: 0,
+            quarantined: 0,
+            usage_lost: 0,
+            cut_bytes: 0,
+            reason: None,
+        };
+        let told = |file: Recovered| {
+            let mut output = Output::to(Box::new(Vec::new()), Box::new(Vec::new()));
+            tell(vec![file], false, &mut output).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(told(stored.clone()), Ok(()));
+        for file in [Recovered { quarantined: 1, ..stored.clone() }, Recovered { usage_lost: 1, ..stored }] {
+            let refused = told(file).unwrap_err();
+            assert!(refused.contains("for the database refuses them"), "{refused}");
+        }
     }
 }

@@ -84,6 +84,30 @@ async fn replay_goes_on_after_a_payload_of_another_shape() {
     assert!(said.out.contains("    The last word.\n"), "{}", said.out);
 }
 
+/// Ids come from files of others, and a terminal obeys what is in them.
+#[tokio::test]
+async fn replay_shows_ids_that_would_turn_the_line_around() {
+    let place = Place::new();
+    assert_eq!(place.run(&["migrate", "up"]).await.code, 0);
+    let ledger = place.ledger().await;
+    let thread = ThreadId::new("t\u{202e}").unwrap();
+    let note = EventDraft::new(EventType::new("note").unwrap(), Category::Trace, RawJson::null());
+    let run = NewRun {
+        input: vec![note],
+        create_missing: Some(NewThread::new(thread.clone())),
+        ..NewRun::new(thread.clone(), RunId::new("r\u{2066}").unwrap())
+    };
+    ledger.admit(&Scope::System, run).await.unwrap();
+    ledger.close().await;
+    let said = place.run(&["replay", thread.as_str()]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.out.contains("thread t\\u{202e}\n") && said.out.contains("run r\\u{2066}  "),
+        "{}",
+        said.out
+    );
+}
+
 /// The document has each run with its events, as the other readers give them, and what the thread
 /// itself has; late records stand with their run.
 #[tokio::test]

@@ -120,6 +120,10 @@ async fn what_was_refused_becomes_traces_and_what_is_unreadable_is_told() {
     let fenced = ["run.interrupted", "journal.fenced", "journal.fenced", "journal.fenced"];
     assert_eq!(types(&place).await, fenced);
     assert_eq!(list(&place, true).await.json()["items"][0]["state"], "corrupt");
+    // It is not forgotten, though there is nothing more to be recovered.
+    let folder = place.path("spool");
+    let said = place.run(&["spool", "recover", "--spool", folder.to_str().unwrap()]).await;
+    assert!(said.err.starts_with("1 spool file here that cannot be read"), "{}", said.err);
     let runs = place.run(&["runs", "--run", "r", "--json"]).await.json();
     assert_eq!(runs["items"][0]["stop_reason"], "taken");
 }
