@@ -74,7 +74,7 @@ pub(crate) async fn thread(
             teller.event(event, output).await?;
         }
     }
-    teller.end(output)
+    teller.end(output).await
 }
 
 /// The thread, or one run of it, with the records as `threads`, `runs` and `events` give them.
@@ -382,9 +382,14 @@ impl Teller<'_> {
         Ok(())
     }
 
-    fn end(&self, output: &mut Output) -> Result<(), Failure> {
+    async fn end(&self, output: &mut Output) -> Result<(), Failure> {
         if self.runs == 0 {
-            return output.line("no runs");
+            let filter = RunFilter { thread_id: Some(self.thread.clone()), ..RunFilter::default() };
+            let runs = self.ledger.runs().list(self.scope, &filter, &ListRange::newest(1)).await?;
+            return output.line(match runs.items.first() {
+                Some(_) => "no events of its runs are left; `runledger runs --thread` still lists them",
+                None => "no runs",
+            });
         }
         output.line("")?;
         let runs = if self.runs == 1 { "1 run".to_owned() } else { format!("{} runs", grouped(self.runs)) };

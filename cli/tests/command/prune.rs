@@ -40,7 +40,9 @@ async fn a_dry_run_says_what_goes_and_then_it_is_gone() {
     for args in [["events", "--thread", "weather", "--json"], ["messages", "--thread", "weather", "--json"]] {
         assert_eq!(place.run(&args).await.json()["items"], json!([]));
     }
-    assert_eq!(place.run(&["replay", "weather"]).await.code, 0);
+    let told = place.run(&["replay", "weather"]).await;
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(told.out.contains("no events of its runs are left"), "{}", told.out);
 }
 
 #[tokio::test]
