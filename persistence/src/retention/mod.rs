@@ -7,7 +7,10 @@
 //! what is left. Numbers are never given again, and `deletions` says which went and why.
 //!
 //! An item is gone from the index with the event that completed it. One that lost its start alone begins with
-//! what is left of it, at the time it began.
+//! what is left of it, at the time it began. One that lost its completion alone leaves its start in the log.
+//!
+//! A SQLite file is made smaller at the end: what is left on pages that hold little is written anew, in steps, and free
+//! pages are given back. PostgreSQL reuses the room of what its autovacuum found, and keeps its files.
 //!
 //! It is done in batches, each a short transaction under the lock of one thread's head row that leaves
 //! everything consistent: who is ended half-way goes on the next time, and appends go on meanwhile. A once key and an
