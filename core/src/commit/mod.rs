@@ -112,7 +112,8 @@ pub enum Transition {
     /// the run's input.
     ///
     /// What happens to a taken slot is the admission's [`MultitaskStrategy`]: it is
-    /// [`Error::Conflict`], or the run that holds it is ended first, or the new run is stored as
+    /// [`Error::Conflict`], or the run that holds it is ended first (as it was asked to, if it was asked
+    /// to stop), or the new run is stored as
     /// queued. A queued run's input is kept with it and becomes part of the log when it gets the slot.
     Admit(Box<Admission>),
     /// Gives an admitted run that nobody has leased to a worker, under a new epoch. `Conflict` where
@@ -127,7 +128,7 @@ pub enum Transition {
     /// written, the slot is freed, the epoch closed, the lease removed, and the next queued run
     /// gets the slot. `Conflict` where the claim does not hold. A queued run needs no claim.
     Interrupt {
-        /// How it ends.
+        /// How it ends, unless it was asked to stop: then it ends as it was asked to.
         outcome: Outcome,
         /// What must hold of it, judged under the locks of the head and of the lease.
         claim: Claim,

@@ -103,8 +103,12 @@ impl Log {
         self.store(Prepared::input(&self.head.thread_id.clone(), &run_id, input));
     }
 
-    /// Ends a run whose journal does not, and gives the seqs of the events that say so.
+    /// Ends a run whose journal does not, as it was asked to if it was, and gives the seqs of the events
+    /// that say so.
     pub(super) fn close(&mut self, run: &RunId, outcome: &Outcome, at: Timestamp) -> Vec<u64> {
+        let asked = self.leases.get(run).and_then(|lease| lease.cancel_action.as_ref());
+        let asked = asked.map(CancelAction::outcome);
+        let outcome = asked.as_ref().unwrap_or(outcome);
         let mut open: Vec<u64> = self
             .items
             .values()

@@ -51,43 +51,38 @@ impl Ledger {
             if stored.status.is_terminal() {
                 return Ok(Cancellation::AlreadyEnded(Box::new(stored)));
             }
-            let (claim, outcome) = if stored.status == RunStatus::Queued {
-                (Claim::Epoch(stored.epoch), action.outcome())
-            } else {
-                match self.runs().request_cancel(scope, thread, run, action.clone(), at).await? {
-                    None => (Claim::Epoch(stored.epoch), action.outcome()),
-                    Some(lease) => {
-                        let held = lease.cancel_action.as_ref().unwrap_or(&action);
-                        let (claim, outcome) = (Claim::Expired { grace: Duration::ZERO }, held.outcome());
-                        match self.interrupt(scope, thread, run, claim, outcome, at).await {
-                            Ok(claimed) => return Ok(Cancellation::Ended(Box::new(claimed))),
-                            // Somebody holds it.
-                            Err(error) if error.kind() == ErrorKind::Conflict => {
-                                let held = self.runs().lease(scope, thread, run).await?;
-                                if held.as_ref().is_some_and(|held| held.epoch == lease.epoch) {
-                                    return Ok(Cancellation::Requested(Box::new(lease)));
-                                }
-                                if looks >= LOOKS {
-                                    return Err(error);
-                                }
-                                looks += 1;
-                                continue;
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
-                }
+            let asked = match stored.status {
+                RunStatus::Queued => None,
+                _ => self.runs().request_cancel(scope, thread, run, action.clone(), at).await?,
             };
-            match self.interrupt(scope, thread, run, claim, outcome, at).await {
+            let claim = match &asked {
+                Some(_) => Claim::Expired { grace: Duration::ZERO },
+                None => Claim::Epoch(stored.epoch),
+            };
+            let error = match self.interrupt(scope, thread, run, claim, action.outcome(), at).await {
                 Ok(claimed) => return Ok(Cancellation::Ended(Box::new(claimed))),
-                // It started, ended or changed hands between the two looks.
-                Err(error) if error.kind() == ErrorKind::Conflict && looks < LOOKS => looks += 1,
-                Err(error) => return Err(error),
+                Err(error) => error,
+            };
+            if error.kind() != ErrorKind::Conflict {
+                return Err(error);
             }
+            if let Some(asked) = asked {
+                // Somebody holds it.
+                let held = self.runs().lease(scope, thread, run).await?;
+                if held.is_some_and(|held| held.epoch == asked.epoch) {
+                    return Ok(Cancellation::Requested(Box::new(asked)));
+                }
+            }
+            // It started, ended or changed hands between the two looks.
+            if looks >= LOOKS {
+                return Err(error);
+            }
+            looks += 1;
         }
     }
 
-    /// Ends a run from outside. `Conflict` where the claim does not hold.
+    /// Ends a run from outside, as it was asked to if it was asked to stop, else with this outcome.
+    /// `Conflict` where the claim does not hold.
     pub async fn interrupt(
         &self,
         scope: &Scope,

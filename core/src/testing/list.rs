@@ -104,6 +104,7 @@ macro_rules! __conformance_cases {
                 a_run_that_nobody_holds_is_ended_by_the_request,
                 cancels_and_the_end_meet,
                 a_sweep_ends_as_asked,
+                a_replaced_run_ends_as_it_was_asked_to,
                 a_takeover_promotes_the_queue,
             }
             pages {

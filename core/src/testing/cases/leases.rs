@@ -304,6 +304,28 @@ pub async fn a_sweep_ends_as_asked(ledger: &Ledger) {
     );
 }
 
+/// What ends a run from outside ends it as it was asked to: the first action holds, whoever comes then.
+pub async fn a_replaced_run_ends_as_it_was_asked_to(ledger: &Ledger) {
+    for number in 0..2 {
+        let run = leased(ledger, &format!("t{number}"), "w", LONG).await;
+        let asked = ledger.cancel(&alice(), &run.thread, &run.run, CancelAction::Rollback, at(3)).await;
+        assert!(matches!(ok(asked), Cancellation::Requested(_)));
+        if number == 0 {
+            let admission =
+                Admission { multitask_strategy: crate::MultitaskStrategy::Interrupt, ..Admission::default() };
+            let new = NewRun { admission, ..NewRun::new(run.thread.clone(), run_id("b")) };
+            ok(ledger.admit(&alice(), new).await);
+        } else {
+            let (claim, outcome) = (Claim::Epoch(run.epoch), Outcome::interrupted("shutdown"));
+            ok(ledger.interrupt(&Scope::System, &run.thread, &run.run, claim, outcome, at(4)).await);
+        }
+        let ended = run_of(ledger, &run).await;
+        assert!(ended.ended_as(&Outcome::rolled_back()), "{ended:?}");
+        assert_eq!(ended.visibility, Visibility::RolledBack);
+        assert_eq!(log(ledger, &run.thread).await[0].event_type.as_str(), "run.failed");
+    }
+}
+
 /// A takeover gives the slot to the next in the queue.
 pub async fn a_takeover_promotes_the_queue(ledger: &Ledger) {
     let run = leased(ledger, "t", "w", SHORT).await;

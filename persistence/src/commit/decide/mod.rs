@@ -66,7 +66,7 @@ pub(super) struct Facts {
     pub(super) idempotency: HashMap<Of<String>, RunId>,
     /// Events that an earlier try of a commit stored, by ordinal; the newest of each.
     pub(super) stored: HashMap<Of<RunId>, BTreeMap<u64, Event>>,
-    /// The leases of runs that are to end or to be acquired.
+    /// The leases of runs that are to end, to be replaced or to be acquired.
     pub(super) leases: HashMap<Of<RunId>, LeaseFacts>,
     /// For how many microseconds a log has not grown.
     pub(super) idle: HashMap<ThreadId, i64>,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use runledger_core::{
-    Outcome, Prepared, Receipt, RunId, RunStatus, RunTotals, ThreadHead, ThreadId, ThreadStatus, Timestamp,
-    Transition, WhenTaken,
+    CancelAction, Outcome, Prepared, Receipt, RunId, RunStatus, RunTotals, ThreadHead, ThreadId,
+    ThreadStatus, Timestamp, Transition, WhenTaken,
 };
 
 use super::{EventRow, Facts, HeadChange, ItemRow, NewRunRow, RunFacts, Step, Writes};
@@ -78,7 +78,8 @@ fn when(transition: &Transition) -> Timestamp {
     }
 }
 
-/// Ends a run whose journal does not, and gives the seqs of the events that say so.
+/// Ends a run whose journal does not, as it was asked to if it was, and gives the seqs of the events
+/// that say so.
 fn close(
     facts: &mut Facts,
     writes: &mut Writes,
@@ -88,6 +89,8 @@ fn close(
     at: Timestamp,
 ) -> Vec<u64> {
     let key = (head.thread_id.clone(), run.clone());
+    let asked = facts.leases.get(&key).and_then(|lease| lease.cancel.as_ref()).map(CancelAction::outcome);
+    let outcome = asked.as_ref().unwrap_or(outcome);
     let open = facts.open.remove(&key).unwrap_or_default();
     let closing = Arc::new(Prepared::closing(&key.0, run, &open, outcome, at));
     let seqs = append(facts, writes, head, &closing);

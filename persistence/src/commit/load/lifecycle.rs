@@ -46,6 +46,7 @@ pub(super) async fn load(
                 let active = facts.heads.get(thread).and_then(|head| head.active_run_id.as_ref());
                 match (admission.multitask_strategy.when_taken(), active) {
                     (WhenTaken::Replace(_), Some(active)) => {
+                        leased.insert((thread.clone(), active.clone()));
                         closed.insert((thread.clone(), active.clone()));
                     }
                     (WhenTaken::Wait, Some(_)) => {
