@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Claimable, ItemFilter, Ledger, Sweep};
 use crate::commit::{Claim, Commit, Transition};
 use crate::record::{CancelAction, ItemEntry, ItemStatus, Lease, NewLease, Outcome, Run, RunStatus};
-use crate::{ErrorKind, MAX_LIMIT, Result, RunId, Scope, SeqRange, ThreadId, Timestamp};
+use crate::{Error, ErrorKind, MAX_LIMIT, Result, RunId, Scope, SeqRange, ThreadId, Timestamp};
 
 /// The answer of [`Ledger::cancel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,24 @@ pub struct Claimed {
     pub interrupted: Vec<ItemEntry>,
 }
 
-/// How often a run is looked at anew that changes hands while it is cancelled.
-const LOOKS: u32 = 8;
+/// The answer of [`Ledger::claim_expired`].
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// The runs that this call ended.
+    pub ended: Vec<Claimed>,
+    /// The runs that could not be ended, and why. Those that others ended, renewed or deleted
+    /// meanwhile are not among them. Where an answer was lost, or the run could not be read after its
+    /// end, the end may be stored.
+    pub failed: Vec<(Claimable, Error)>,
+}
+
+/// How often a run is looked at anew that changes hands while it is cancelled or ended.
+pub(super) const LOOKS: u32 = 8;
+
+/// How often a run that was ended is read before its end is told as a failure, and the pause before the
+/// second look; each further one is twice as long.
+const READS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Ledger {
     /// Asks a run to stop, or ends it where nobody is there to be asked.
@@ -95,8 +111,22 @@ impl Ledger {
         let transition = Some(Transition::Interrupt { outcome, claim, at });
         let commit = Commit { transition, ..Commit::of_run(thread.clone(), run.clone()) };
         let receipt = self.events().append(scope, commit).await?;
-        let run = self.runs().get(scope, thread, run).await?;
         let ended_at = receipt.seqs.first().copied().unwrap_or(u64::MAX);
+        // The end is stored, and nobody tells what it closed a second time.
+        let mut read = 1;
+        loop {
+            match self.claimed(scope, thread, run, ended_at).await {
+                Err(error) if error.is_retryable() && read < READS => {
+                    tokio::time::sleep(PAUSE * (1 << (read - 1))).await;
+                    read += 1;
+                }
+                claimed => return claimed,
+            }
+        }
+    }
+
+    async fn claimed(&self, scope: &Scope, thread: &ThreadId, run: &RunId, ended_at: u64) -> Result<Claimed> {
+        let run = self.runs().get(scope, thread, run).await?;
         let interrupted = self.interrupted(scope, &run, ended_at).await?;
         Ok(Claimed { run, interrupted })
     }
@@ -119,20 +149,48 @@ impl Ledger {
         }
     }
 
-    /// Ends the runs whose workers are gone, and returns those that this call ended. Any number of
-    /// callers may sweep at once: each run is ended by one of them. For the system only.
-    pub async fn claim_expired(&self, scope: &Scope, sweep: &Sweep, at: Timestamp) -> Result<Vec<Claimed>> {
-        let mut ended = Vec::new();
+    /// Ends the runs whose workers are gone, and tells those that this call ended beside those that it
+    /// could not end: one of them keeps no other from being ended. Any number of callers may sweep at
+    /// once: each run is ended by one of them. For the system only.
+    ///
+    /// An error is of the first look for such runs. Where the ledger is away for a later one, what was
+    /// done until then is told, and the next sweep goes on.
+    pub async fn claim_expired(&self, scope: &Scope, sweep: &Sweep, at: Timestamp) -> Result<Swept> {
+        let mut swept = Swept::default();
+        let mut claimable = self.runs().list_claimable(scope, sweep, MAX_LIMIT).await?;
         loop {
-            let claimable = self.runs().list_claimable(scope, sweep, MAX_LIMIT).await?;
             let full = claimable.len() >= MAX_LIMIT as usize;
-            let before = ended.len();
+            let before = swept.ended.len();
             for claimable in claimable {
-                ended.extend(self.claim(scope, &claimable, at).await?);
+                let known = |(failed, _): &(Claimable, Error)| {
+                    failed.thread_id == claimable.thread_id && failed.run_id == claimable.run_id
+                };
+                if swept.failed.iter().any(known) {
+                    continue;
+                }
+                let error = match self.claim(scope, &claimable, at).await {
+                    Ok(claimed) => {
+                        swept.ended.extend(claimed);
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                // One run that is held up is left behind; a ledger that is away answers for none.
+                let away = error.kind() == ErrorKind::Unavailable
+                    && self.runs().list_claimable(scope, sweep, 1).await.is_err();
+                swept.failed.push((claimable, error));
+                if away {
+                    return Ok(swept);
+                }
             }
-            if !full || ended.len() == before {
-                return Ok(ended);
+            if !full || swept.ended.len() == before {
+                return Ok(swept);
             }
+            claimable = match self.runs().list_claimable(scope, sweep, MAX_LIMIT).await {
+                Ok(claimable) => claimable,
+                // What was ended is told by nobody else.
+                Err(_) => return Ok(swept),
+            };
         }
     }
 
@@ -145,15 +203,8 @@ impl Ledger {
         at: Timestamp,
     ) -> Result<Option<Claimed>> {
         let Claimable { thread_id, run_id, claim } = claimable;
-        let claimed = async {
-            let lease = self.runs().lease(scope, thread_id, run_id).await?;
-            // Whoever asked for an end before the worker was gone gets that one.
-            let outcome = lease
-                .and_then(|lease| lease.cancel_action)
-                .map_or_else(|| Outcome::interrupted(Outcome::LEASE_EXPIRED), |action| action.outcome());
-            self.interrupt(scope, thread_id, run_id, *claim, outcome, at).await
-        };
-        match claimed.await {
+        let outcome = Outcome::interrupted(Outcome::LEASE_EXPIRED);
+        match self.interrupt(scope, thread_id, run_id, *claim, outcome, at).await {
             Ok(claimed) => Ok(Some(claimed)),
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(None),
             Err(error) => Err(error),

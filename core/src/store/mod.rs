@@ -19,7 +19,7 @@ pub use capabilities::{Capabilities, Capability};
 pub use events::{Deleted, EventFilter, EventStore, PutIfAbsent, RunVisibility, check_run_count};
 pub use items::{ItemFilter, ItemStore};
 pub use ledger::{Admitted, Finish, Finished, Ledger, NewRun};
-pub use lifecycle::{Cancellation, Claimed};
+pub use lifecycle::{Cancellation, Claimed, Swept};
 pub use runs::{Claimable, RunFilter, RunStore, Sweep, require_system};
 pub use signal::{AppendSignal, Subscription};
 pub use tail::TailItem;

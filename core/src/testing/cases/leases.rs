@@ -68,7 +68,7 @@ pub async fn a_heartbeat_renews_a_workers_runs(ledger: &Ledger) {
     let mut held: Vec<_> = renewed.iter().map(|lease| (lease.thread_id.as_str(), lease.epoch)).collect();
     held.sort_unstable();
     assert_eq!(held, [("a", a.epoch), ("b", b.epoch)]);
-    let ended = ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await);
+    let ended = ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended;
     assert_eq!(ended.iter().map(|claimed| &claimed.run.thread_id).collect::<Vec<_>>(), [&other.thread]);
     assert_eq!(ok(ledger.runs().renew_leases(&Scope::System, &worker("x"), LONG).await), []);
 }
@@ -94,7 +94,7 @@ pub async fn an_expired_run_is_taken_over(ledger: &Ledger) {
     ];
     ok(commit(ledger, run.commit(0, open)).await);
     past().await;
-    let ended = ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await);
+    let ended = ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended;
     let [claimed] = ended.as_slice() else { panic!("{ended:?}") };
     assert_eq!((claimed.run.status.as_str(), claimed.run.finished_at), ("interrupted", Some(at(9))));
     assert_eq!(claimed.run.stop_reason.as_deref(), Some("lease_expired"));
@@ -107,7 +107,7 @@ pub async fn an_expired_run_is_taken_over(ledger: &Ledger) {
     assert_eq!((thread.status, thread.updated_at), (ThreadStatus::Interrupted, at(9)));
     assert_eq!(ok(ledger.threads().head(&alice(), &run.thread).await).active_run_id, None);
     assert_eq!(kind(commit(ledger, run.commit(4, vec![note("late")])).await), ErrorKind::LeaseLost);
-    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await), []);
+    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended, []);
 }
 
 /// A lease that lasts is left alone, and so is one that has only just ended.
@@ -116,7 +116,7 @@ pub async fn a_held_run_is_left_alone(ledger: &Ledger) {
     let late = leased(ledger, "late", "x", SHORT).await;
     past().await;
     let patient = Sweep { grace: LONG, unleased: None };
-    assert_eq!(ok(ledger.claim_expired(&Scope::System, &patient, at(9)).await), []);
+    assert_eq!(ok(ledger.claim_expired(&Scope::System, &patient, at(9)).await).ended, []);
     for (run, claim) in [
         (&held, Claim::Expired { grace: Duration::ZERO }),
         (&late, Claim::Expired { grace: LONG }),
@@ -133,11 +133,11 @@ pub async fn a_held_run_is_left_alone(ledger: &Ledger) {
 /// A run without a lease is ended only by who says so.
 pub async fn a_run_without_a_lease_is_taken_over_on_request(ledger: &Ledger) {
     let run = running(ledger).await;
-    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await), []);
+    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended, []);
     let lately = Sweep { unleased: Some(LONG), ..EXPIRED };
-    assert_eq!(ok(ledger.claim_expired(&Scope::System, &lately, at(9)).await), []);
+    assert_eq!(ok(ledger.claim_expired(&Scope::System, &lately, at(9)).await).ended, []);
     let all = Sweep { unleased: Some(Duration::ZERO), ..EXPIRED };
-    let ended = ok(ledger.claim_expired(&Scope::System, &all, at(9)).await);
+    let ended = ok(ledger.claim_expired(&Scope::System, &all, at(9)).await).ended;
     assert_eq!(ended.iter().map(|claimed| &claimed.run.run_id).collect::<Vec<_>>(), [&run.run]);
 }
 
@@ -150,7 +150,7 @@ pub async fn each_expired_run_has_one_sweeper(ledger: &Ledger) {
     let sweeps: Vec<_> = (0..8)
         .map(|_| {
             let ledger = ledger.clone();
-            tokio::spawn(async move { ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await) })
+            tokio::spawn(async move { ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended })
         })
         .collect();
     let mut ended = Vec::new();
@@ -181,7 +181,7 @@ pub async fn a_renewal_and_a_takeover_exclude_each_other(ledger: &Ledger) {
             tokio::spawn(async move { heart.runs().renew_leases(&Scope::System, &name, LONG).await });
         let sweep = tokio::spawn(async move { sweeper.claim_expired(&Scope::System, &EXPIRED, at(9)).await });
         let (renewed, ended) = match (renewal.await, sweep.await) {
-            (Ok(renewed), Ok(ended)) => (ok(renewed).len(), ok(ended).len()),
+            (Ok(renewed), Ok(swept)) => (ok(renewed).len(), ok(swept).ended.len()),
             (renewal, sweep) => panic!("a task failed: {renewal:?} {sweep:?}"),
         };
         assert_eq!(renewed + ended, 1, "round {round}");
@@ -297,7 +297,7 @@ pub async fn a_sweep_ends_as_asked(ledger: &Ledger) {
     ok(ledger.cancel(&alice(), &run.thread, &run.run, CancelAction::Rollback, at(3)).await);
     ok(ledger.runs().renew_leases(&Scope::System, &worker("w"), SHORT).await);
     past().await;
-    let ended = ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await);
+    let ended = ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended;
     assert_eq!(
         ended.iter().map(|claimed| claimed.run.visibility.clone()).collect::<Vec<_>>(),
         [Visibility::RolledBack]
@@ -334,8 +334,8 @@ pub async fn a_takeover_promotes_the_queue(ledger: &Ledger) {
     let new = NewRun { admission, input: vec![message("b")], ..NewRun::new(run.thread.clone(), run_id("b")) };
     ok(ledger.admit(&alice(), new).await);
     past().await;
-    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).len(), 1);
+    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended.len(), 1);
     let head = ok(ledger.threads().head(&alice(), &run.thread).await);
     assert_eq!((head.active_run_id, head.next_seq), (Some(run_id("b")), 3));
-    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await), []);
+    assert_eq!(ok(ledger.claim_expired(&Scope::System, &EXPIRED, at(9)).await).ended, []);
 }
