@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 
+use super::lifecycle::LOOKS;
 use super::tail::{self, TailItem};
 use super::{Capabilities, EventStore, ItemStore, RunStore, ThreadStore, UsageStore};
 use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
@@ -209,43 +210,53 @@ impl Ledger {
     /// and the stored outcome is returned.
     pub async fn finish(&self, scope: &Scope, finish: Finish) -> Result<Finished> {
         let (thread, run) = (finish.thread_id.clone(), finish.run_id.clone());
-        let error = match self.events.append(scope, finish.clone().into_commit()).await {
-            Ok(receipt) => {
-                let run = self.runs.get(scope, &thread, &run).await?;
-                return Ok(Finished { run, receipt: Some(receipt) });
-            }
-            Err(error) => error,
-        };
-        let asked = match error.kind() {
-            ErrorKind::Cancelled => {
-                let lease = self.runs.lease(scope, &thread, &run).await?;
-                lease.and_then(|lease| lease.cancel_action).map(|action| action.outcome())
-            }
-            // A conflict is another end under the mark of the stored one.
-            ErrorKind::LeaseLost | ErrorKind::Conflict => {
-                let stored = self.runs.get(scope, &thread, &run).await?;
-                if !stored.status.is_terminal() {
-                    return Err(error);
+        let mut looks = 1;
+        let asked = loop {
+            let error = match self.events.append(scope, finish.clone().into_commit()).await {
+                Ok(receipt) => {
+                    let run = self.runs.get(scope, &thread, &run).await?;
+                    return Ok(Finished { run, receipt: Some(receipt) });
                 }
+                Err(error) => error,
+            };
+            let lease = match error.kind() {
+                ErrorKind::Cancelled => self.runs.lease(scope, &thread, &run).await?,
+                // A conflict is another end under the mark of the stored one.
+                ErrorKind::LeaseLost | ErrorKind::Conflict => None,
+                _ => return Err(error),
+            };
+            if let Some(action) = lease.and_then(|lease| lease.cancel_action) {
+                break action.outcome();
+            }
+            let stored = self.runs.get(scope, &thread, &run).await?;
+            if stored.status.is_terminal() {
                 // It may be the end that an earlier call stored in the place of this one.
                 let asked = [CancelAction::Interrupt, CancelAction::Rollback].map(|action| action.outcome());
                 let told = asked.into_iter().find(|asked| {
                     stored.epoch == finish.mark.epoch && stored.ended_as(asked) && *asked != finish.outcome
                 });
                 match told {
-                    Some(told) => Some(told),
+                    Some(told) => break told,
                     None => return Ok(Finished { run: stored, receipt: None }),
                 }
             }
-            _ => return Err(error),
+            // Only a run that was asked to stop and changed hands since is looked at anew.
+            if error.kind() != ErrorKind::Cancelled || looks >= LOOKS {
+                return Err(error);
+            }
+            looks += 1;
         };
-        let Some(asked) = asked else { return Err(error) };
-        let again = self.events.append(scope, finish.into_asked(asked).into_commit()).await;
-        let stored = self.runs.get(scope, &thread, &run).await?;
-        match again {
-            Ok(receipt) => Ok(Finished { run: stored, receipt: Some(receipt) }),
-            Err(_) if stored.status.is_terminal() => Ok(Finished { run: stored, receipt: None }),
-            Err(error) => Err(error),
+        match self.events.append(scope, finish.into_asked(asked).into_commit()).await {
+            Ok(receipt) => {
+                let run = self.runs.get(scope, &thread, &run).await?;
+                Ok(Finished { run, receipt: Some(receipt) })
+            }
+            // It may be stored: whoever sends it again is told.
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            Err(error) => {
+                let run = self.runs.get(scope, &thread, &run).await?;
+                if run.status.is_terminal() { Ok(Finished { run, receipt: None }) } else { Err(error) }
+            }
         }
     }
 
