@@ -147,10 +147,11 @@ impl MemoryLedger {
         let log = state.log_mut(scope, thread)?;
         log.require_idle()?;
         let from = log.run(run)?.epoch;
+        let undone = |other: &Run| other.run_id == *run || from > 0 && other.epoch >= from;
         let mut undone: Vec<&mut Run> = log
             .runs
             .values_mut()
-            .filter(|run| run.epoch >= from && run.epoch > 0 && run.visibility == Visibility::Shown)
+            .filter(|other| undone(other) && other.visibility == Visibility::Shown)
             .collect();
         undone.sort_by_key(|run| run.epoch);
         Ok(undone

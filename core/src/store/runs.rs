@@ -89,6 +89,8 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
 
     /// Undoes a run and every later one of the thread: they become `rolled_back`, nothing is
     /// rewritten. Returns those that were shown until now, the oldest first. `Conflict` while a run is active.
+    ///
+    /// A run that ended in the queue never had the slot: none is later than it, and it is undone alone.
     async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>>;
 
     /// The run's lease, if it has one.

@@ -222,6 +222,7 @@ macro_rules! __conformance_cases {
             }
             visibility {
                 a_rewind_hides_a_run_and_those_after_it,
+                a_rewind_to_a_run_that_only_waited_undoes_it_alone,
                 a_superseded_run_is_left_out,
                 an_active_run_is_not_hidden,
             }

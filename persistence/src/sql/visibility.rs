@@ -55,10 +55,16 @@ pub(super) async fn rewind(
                 let head = probe::lock_head(txn, &scope, &thread).await?;
                 probe::require_no_active_run(&head)?;
                 let from = get(txn, &scope, &thread, &run).await?.epoch;
-                let sql = "UPDATE runs SET visibility = 'rolled_back'
-                           WHERE thread_id = $1 AND epoch >= $2 AND epoch > 0 AND visibility = 'shown'
-                           RETURNING run_id, epoch";
-                let values: Vec<Value> = vec![thread.as_str().into(), super::signed(from).into()];
+                // A run that ended in the queue has no epoch, and none is later.
+                let (undone, value): (_, Value) = match from {
+                    0 => ("run_id = $2", run.as_str().into()),
+                    from => ("epoch >= $2", super::signed(from).into()),
+                };
+                let sql = format!(
+                    "UPDATE runs SET visibility = 'rolled_back'
+                     WHERE thread_id = $1 AND {undone} AND visibility = 'shown' RETURNING run_id, epoch"
+                );
+                let values: Vec<Value> = vec![thread.as_str().into(), value];
                 let update = Statement::from_sql_and_values(txn.get_database_backend(), sql, values);
                 let mut undone = Vec::new();
                 for row in rows(txn, "to rewind the thread", update).await? {

@@ -3,7 +3,10 @@
 use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
-use crate::{ErrorKind, Ledger, ListRange, RunFilter, RunVisibility, Scope, SeqRange, ThreadId, Visibility};
+use crate::{
+    Admission, CancelAction, ErrorKind, Ledger, ListRange, MultitaskStrategy, NewRun, RunFilter,
+    RunVisibility, Scope, SeqRange, ThreadId, Visibility,
+};
 
 /// A thread with three ended runs of one message each.
 async fn three_runs(ledger: &Ledger) -> ThreadId {
@@ -44,6 +47,26 @@ pub async fn a_rewind_hides_a_run_and_those_after_it(ledger: &Ledger) {
     ok(commit(ledger, run.commit(0, vec![message("d")])).await);
     finish(ledger, &run, 1).await;
     assert_eq!(shown(ledger, &t).await, ["a", "c", "d"]);
+}
+
+/// A run that was cancelled in the queue has nothing after it: undoing it leaves the others.
+pub async fn a_rewind_to_a_run_that_only_waited_undoes_it_alone(ledger: &Ledger) {
+    let t = three_runs(ledger).await;
+    let active = admit_at(ledger, &t, "d", 9).await;
+    let admission = Admission {
+        multitask_strategy: MultitaskStrategy::Enqueue,
+        created_at: at(9),
+        ..Admission::default()
+    };
+    let new = NewRun { admission, input: vec![message("w")], ..NewRun::new(t.clone(), run_id("w")) };
+    ok(ledger.admit(&alice(), new).await);
+    ok(ledger.cancel(&alice(), &t, &run_id("w"), CancelAction::Interrupt, at(9)).await);
+    ok(commit(ledger, active.commit(0, vec![message("d")])).await);
+    finish(ledger, &active, 1).await;
+    assert_eq!(ok(ledger.runs().rewind(&alice(), &t, &run_id("w")).await), [run_id("w")]);
+    assert_eq!(shown(ledger, &t).await, ["a", "b", "c", "d"]);
+    assert_eq!(ok(ledger.runs().rewind(&alice(), &t, &run_id("c")).await), [run_id("c"), run_id("d")]);
+    assert_eq!(shown(ledger, &t).await, ["a", "b"]);
 }
 
 /// A run that was made anew takes the place of the one before it.
