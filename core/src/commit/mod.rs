@@ -195,7 +195,8 @@ pub struct Commit {
     /// The run it belongs to; `None` for records of the thread itself.
     ///
     /// With a mark the run must hold the thread's slot. Without one it must exist, and may have
-    /// ended: late records belong to the run that started them.
+    /// ended: late records belong to the run that started them. Events of a run that is queued are
+    /// [`Error::Conflict`].
     pub run_id: Option<RunId>,
     /// Makes the commit exactly-once: events stored by an earlier try are answered with their seqs.
     pub mark: Option<JournalMark>,
@@ -371,6 +372,14 @@ impl Prepared {
         self.message_count =
             self.events.iter().filter(|event| event.category == Category::Message).count() as u64;
         self
+    }
+
+    /// Refuses events of a run that waits: its input comes first, and must find its once keys unused.
+    pub fn require_begun(&self, status: &RunStatus) -> Result<()> {
+        if *status == RunStatus::Queued && self.transition.is_none() && !self.events.is_empty() {
+            return Err(Error::conflict("run status", "a run that has had the slot", status));
+        }
+        Ok(())
     }
 
     /// Checks that a stored event is the commit's event at `offset`: a journal that sends another

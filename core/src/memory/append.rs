@@ -167,6 +167,7 @@ impl Log {
             return self.require_admissible(admission);
         }
         let run = self.run(run_id)?;
+        prepared.require_begun(&run.status)?;
         if let Some(transition) = &prepared.transition {
             transition.require_from(&run.status)?;
             self.require_lease(run, transition)?;

@@ -167,6 +167,7 @@ macro_rules! __conformance_cases {
                 a_promoted_run_is_held_by_who_asked,
                 a_queued_run_is_cancelled,
                 the_queue_waits_behind_a_replacing_run,
+                nothing_is_appended_to_a_run_that_waits,
                 a_queued_run_keeps_its_key,
             }
             tails {

@@ -195,6 +195,25 @@ pub async fn the_queue_waits_behind_a_replacing_run(ledger: &Ledger) {
     assert_eq!(ok(ledger.threads().head(scope, t).await).active_run_id, Some(run_id("b")));
 }
 
+/// A run that waits has no events before its input: a once key of that is still unused when it gets the slot.
+pub async fn nothing_is_appended_to_a_run_that_waits(ledger: &Ledger) {
+    let first = running(ledger).await;
+    let mut new = asking(&first.thread, "b", MultitaskStrategy::Enqueue);
+    new.input[0].once_key = Some("k".to_owned());
+    ok(ledger.admit(&Scope::System, new).await);
+    let (scope, t, b) = (&Scope::System, &first.thread, &run_id("b"));
+    let waiting = Admitted { thread: t.clone(), run: b.clone(), epoch: 0 };
+    let keyed = crate::EventDraft { once_key: Some("k".to_owned()), ..note("early") };
+    let put = ledger.events().put_if_absent(scope, t, b, keyed.clone()).await;
+    assert_eq!(kind(put), ErrorKind::Conflict);
+    assert_eq!(kind(commit(ledger, waiting.unmarked(vec![note("early")])).await), ErrorKind::Conflict);
+    finish(ledger, &first, 0).await;
+    let promoted = ok(ledger.runs().get(scope, t, b).await);
+    assert_eq!((promoted.status, promoted.message_count), (RunStatus::Pending, 1));
+    let put = ok(ledger.events().put_if_absent(scope, t, b, keyed).await);
+    assert_eq!((put.created, texts(&[put.event])), (false, vec!["b".to_owned()]));
+}
+
 /// An idempotency key stands for a queued run, too.
 pub async fn a_queued_run_keeps_its_key(ledger: &Ledger) {
     let first = running(ledger).await;

@@ -405,6 +405,7 @@ fn require_run(facts: &Facts, head: &ThreadHead, commit: &Prepared) -> Result<()
         return Ok(());
     }
     let run = find(run_id).ok_or_else(|| missing(run_id))?;
+    commit.require_begun(&run.status)?;
     let Some(transition) = &commit.transition else { return Ok(()) };
     transition.require_from(&run.status)?;
     require_lease(facts, commit, run_id, run, transition)
