@@ -12,7 +12,7 @@ use std::time::Duration;
 use runledger_core::{AppendSignal, Applied, Commit, Error, Ledger, Limits, Receipt, Result, Scope};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, SqlxPostgresConnector,
-    SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+    SqlxSqliteConnector, TransactionOptions,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -22,7 +22,7 @@ use url::Url;
 use crate::commit::{Lanes, Opener, backoff};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
-use crate::patience::{Patience, Patient};
+use crate::patience::{GivenUp, Patience, Patient};
 use crate::{schema_check, sql};
 
 /// How often a transaction that lost against another is tried.
@@ -30,6 +30,10 @@ const TRIES: u32 = 8;
 
 /// How much longer than PostgreSQL may work on a statement its answer is waited for.
 const ANSWER_TRAVELS: Duration = Duration::from_secs(5);
+
+/// The longest that a renewal of leases waits for a connection or an answer: little beside a lease, so that
+/// another connection can be tried before it ends.
+const RENEWAL: Duration = Duration::from_secs(8);
 
 /// How long an `Ok` of a write is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -196,9 +200,11 @@ pub struct Connecting {
     config: Config,
     reader: DatabaseConnection,
     writer: DatabaseConnection,
+    renewer: DatabaseConnection,
     dialect: Dialect,
     opener: Opener,
     patience: Patience,
+    given_up: GivenUp,
 }
 
 impl Connecting {
@@ -223,6 +229,7 @@ impl Connecting {
             // The first answer is the one to give.
             let _ = self.reader.close_by_ref().await;
             let _ = self.writer.close_by_ref().await;
+            let _ = self.renewer.close_by_ref().await;
             return Err(error);
         }
         let lanes = if self.dialect == Dialect::Sqlite { 1 } else { self.config.lanes.max(1) };
@@ -230,9 +237,9 @@ impl Connecting {
         let database = Arc::new(Database {
             lanes: Lanes::start(lanes, &self.opener, &signal),
             in_memory: matches!(self.opener, Opener::Memory(_)),
-            reader: Patient::new(self.reader, self.patience),
-            patience: self.patience,
-            writer: self.writer,
+            reader: Patient::new(self.reader, self.patience, &self.given_up),
+            writer: Patient::new(self.writer, self.patience, &self.given_up),
+            renewer: Patient::new(self.renewer, self.patience.at_most(RENEWAL), &self.given_up),
             dialect: self.dialect,
             limits: self.config.limits,
             signal,
@@ -272,7 +279,8 @@ impl SqlLedger {
             let _ = database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await;
         }
         let _ = database.reader.close().await;
-        let _ = database.patience.wait(database.writer.close_by_ref()).await;
+        let _ = database.writer.close().await;
+        let _ = database.renewer.close().await;
     }
 }
 
@@ -286,9 +294,10 @@ impl Deref for SqlLedger {
 
 /// What the stores share.
 pub(crate) struct Database {
-    pub(crate) reader: Patient,
-    pub(crate) patience: Patience,
-    pub(crate) writer: DatabaseConnection,
+    pub(crate) reader: Patient<DatabaseConnection>,
+    pub(crate) writer: Patient<DatabaseConnection>,
+    /// Nothing but renewals of leases: no edit, however long, holds them up.
+    renewer: Patient<DatabaseConnection>,
     pub(crate) dialect: Dialect,
     pub(crate) limits: Limits,
     pub(crate) signal: AppendSignal,
@@ -320,16 +329,31 @@ impl Database {
     /// `operation` completes "the database refused". An `Err` of the body takes everything back.
     pub(crate) async fn transaction<T, F>(&self, operation: &'static str, body: F) -> Result<T>
     where
-        F: for<'c> Fn(&'c DatabaseTransaction) -> Body<'c, T>,
+        F: for<'c> Fn(&'c Patient<DatabaseTransaction>) -> Body<'c, T>,
+    {
+        self.transaction_of(&self.writer, operation, body).await
+    }
+
+    /// As [`Database::transaction`], for a renewal of leases.
+    pub(crate) async fn renewal<T, F>(&self, operation: &'static str, body: F) -> Result<T>
+    where
+        F: for<'c> Fn(&'c Patient<DatabaseTransaction>) -> Body<'c, T>,
+    {
+        self.transaction_of(&self.renewer, operation, body).await
+    }
+
+    async fn transaction_of<T, F>(
+        &self,
+        pool: &Patient<DatabaseConnection>,
+        operation: &'static str,
+        body: F,
+    ) -> Result<T>
+    where
+        F: for<'c> Fn(&'c Patient<DatabaseTransaction>) -> Body<'c, T>,
     {
         let mut tried = 1;
         loop {
-            let outcome = match self.patience.wait(self.transaction_once(operation, &body)).await {
-                Ok(outcome) => outcome,
-                // It may have been the end of it that was not answered.
-                Err(silence) => Err(error_map::map_sqlx(operation, silence, Applied::Unknown)),
-            };
-            match outcome {
+            match self.transaction_once(pool, operation, &body).await {
                 Err(error) if tried < TRIES && error_map::trouble_of(&error) == Trouble::Again => {
                     tokio::time::sleep(backoff(tried)).await;
                     tried += 1;
@@ -339,9 +363,14 @@ impl Database {
         }
     }
 
-    async fn transaction_once<T, F>(&self, operation: &'static str, body: &F) -> Result<T>
+    async fn transaction_once<T, F>(
+        &self,
+        pool: &Patient<DatabaseConnection>,
+        operation: &'static str,
+        body: &F,
+    ) -> Result<T>
     where
-        F: for<'c> Fn(&'c DatabaseTransaction) -> Body<'c, T>,
+        F: for<'c> Fn(&'c Patient<DatabaseTransaction>) -> Body<'c, T>,
     {
         let options = TransactionOptions {
             // A deferred transaction that reads first cannot wait for another writer.
@@ -350,7 +379,7 @@ impl Database {
             ..TransactionOptions::default()
         };
         let failed = |error| error_map::map(operation, error);
-        let transaction = self.writer.begin_with_options(options).await.map_err(failed)?;
+        let transaction = pool.begin(options).await.map_err(failed)?;
         match body(&transaction).await {
             Ok(value) => {
                 fail_point!(EditUncommitted);
@@ -359,8 +388,11 @@ impl Database {
                 Ok(value)
             }
             Err(error) => {
-                // What failed matters more than what failed after it.
-                let _ = transaction.rollback().await;
+                // A connection that is of no more use is not asked; its pool ends it.
+                if !error_map::trouble_of(&error).ends_the_connection() {
+                    // What failed matters more than what failed after it.
+                    let _ = transaction.rollback().await;
+                }
                 Err(error)
             }
         }
@@ -396,24 +428,25 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
             (options.clone(), options.options([("plan_cache_mode", "force_generic_plan")]))
         }
     };
-    let reader = PgPoolOptions::new()
-        .max_connections(config.max_connections.max(1))
-        .acquire_timeout(config.acquire_timeout)
-        .test_before_acquire(false)
+    let given_up = GivenUp::default();
+    let pool =
+        |most, acquire| given_up.watch(PgPoolOptions::new().max_connections(most).acquire_timeout(acquire));
+    let reader = pool(config.max_connections.max(1), config.acquire_timeout)
         .connect_with(options.clone())
         .await
         .map_err(unreachable)?;
-    let writer = PgPoolOptions::new()
-        .max_connections(2)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_lazy_with(options);
+    let writer = pool(2, config.acquire_timeout).connect_lazy_with(options.clone());
+    // The second is for when the first has become silent.
+    let renewer = pool(2, config.acquire_timeout.min(RENEWAL)).connect_lazy_with(options);
     let patience = Patience(config.statement_timeout.map(|timeout| timeout + ANSWER_TRAVELS));
     Ok(Connecting {
         reader: SqlxPostgresConnector::from_sqlx_postgres_pool(reader),
         writer: SqlxPostgresConnector::from_sqlx_postgres_pool(writer),
+        renewer: SqlxPostgresConnector::from_sqlx_postgres_pool(renewer),
         dialect: Dialect::Postgres,
         opener: Opener::Postgres(Box::new(lane), patience),
         patience,
+        given_up,
         config,
     })
 }
@@ -460,10 +493,12 @@ async fn open_memory(config: Config, options: SqliteConnectOptions) -> Result<Co
     let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.clone());
     Ok(Connecting {
         reader: connection.clone(),
-        writer: connection,
+        writer: connection.clone(),
+        renewer: connection,
         dialect: Dialect::Sqlite,
         opener: Opener::Memory(pool),
         patience: Patience::default(),
+        given_up: GivenUp::default(),
         config,
     })
 }
@@ -485,12 +520,16 @@ async fn open_file(config: Config, options: SqliteConnectOptions) -> Result<Conn
         .max_connections(1)
         .acquire_timeout(config.acquire_timeout)
         .connect_lazy_with(options.clone());
+    // One at a time can write, on whatever connection.
+    let writer = SqlxSqliteConnector::from_sqlx_sqlite_pool(writer);
     Ok(Connecting {
         reader: SqlxSqliteConnector::from_sqlx_sqlite_pool(reader),
-        writer: SqlxSqliteConnector::from_sqlx_sqlite_pool(writer),
+        renewer: writer.clone(),
+        writer,
         dialect: Dialect::Sqlite,
         opener: Opener::File(Box::new(options)),
         patience: Patience::default(),
+        given_up: GivenUp::default(),
         config,
     })
 }

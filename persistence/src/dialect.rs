@@ -28,19 +28,22 @@ impl Dialect {
     }
 }
 
-/// Now and so much later, by the database's clock; SQLite's is this machine's. The value takes its place in `values`.
+/// So much later than the moment of writing, by the database's clock; SQLite's is this machine's. The
+/// value takes its place in `values`.
 pub(crate) fn later(backend: DatabaseBackend, by: Duration, values: &mut Vec<Value>) -> String {
-    moment(backend, "+", Timestamp::now().after(by), by, values)
+    // Not the statement's time: it may have waited for a lock since.
+    moment(backend, "clock_timestamp() +", Timestamp::now().after(by), by, values)
 }
 
 /// So much ago, by the database's clock.
 pub(crate) fn ago(backend: DatabaseBackend, by: Duration, values: &mut Vec<Value>) -> String {
-    moment(backend, "-", Timestamp::now().before(by), by, values)
+    // Stable within a statement, so that an index can be searched for it.
+    moment(backend, "now() -", Timestamp::now().before(by), by, values)
 }
 
 fn moment(
     backend: DatabaseBackend,
-    sign: &str,
+    from: &str,
     here: Timestamp,
     by: Duration,
     values: &mut Vec<Value>,
@@ -49,8 +52,7 @@ fn moment(
     let postgres = backend == DatabaseBackend::Postgres;
     values.push(if postgres { micros.into() } else { here.to_chrono().into() });
     let place = values.len();
-    // Stable within a statement, so that an index can be searched for it.
-    if postgres { format!("(now() {sign} ${place} * interval '1 microsecond')") } else { format!("${place}") }
+    if postgres { format!("({from} ${place} * interval '1 microsecond')") } else { format!("${place}") }
 }
 
 /// A document for a jsonb column: jsonb on PostgreSQL, text on SQLite.

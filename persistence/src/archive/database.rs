@@ -3,7 +3,7 @@
 use runledger_core::{Error, Result, ThreadId};
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseBackend, DatabaseTransaction, IsolationLevel, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    SqliteTransactionMode, Statement, TransactionOptions, Value,
 };
 
 use super::census::Census;
@@ -13,6 +13,7 @@ use super::{PAGE_BYTES, Rows};
 use crate::connect::Database;
 use crate::dialect::Dialect;
 use crate::error_map;
+use crate::patience::Patient;
 use crate::sql::unreadable;
 
 /// The most parameters of one statement; SQLite takes 32,766, PostgreSQL 65,535.
@@ -54,7 +55,7 @@ fn failed(operation: &'static str) -> impl Fn(sea_orm::DbErr) -> Error {
 #[derive(Debug)]
 pub(super) struct DatabaseReader<'a> {
     database: &'a Database,
-    snapshot: DatabaseTransaction,
+    snapshot: Patient<DatabaseTransaction>,
     thread: ThreadId,
     /// Which of the tables is read.
     table: usize,
@@ -155,7 +156,7 @@ impl<'a> DatabaseReader<'a> {
         let mut values = vec![Value::from(self.thread.as_str())];
         values.extend(self.after.iter().cloned());
         let statement = Statement::from_sql_and_values(self.snapshot.get_database_backend(), sql, values);
-        self.database.patience.answer(self.snapshot.query_all_raw(statement)).await.map_err(failed(READING))
+        self.snapshot.query_all_raw(statement).await.map_err(failed(READING))
     }
 
     /// Goes back to the first row, of the same moment.
@@ -167,7 +168,7 @@ impl<'a> DatabaseReader<'a> {
     /// Gives the connection back.
     pub(super) async fn close(self) {
         // It only read.
-        let _ = self.database.patience.answer(self.snapshot.rollback()).await;
+        let _ = self.snapshot.rollback().await;
     }
 }
 
@@ -183,8 +184,7 @@ pub(super) async fn write(
             .then_some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
-    let begun = database.patience.answer(database.writer.begin_with_options(options)).await;
-    let transaction = begun.map_err(failed(WRITING))?;
+    let transaction = database.writer.begin(options).await.map_err(failed(WRITING))?;
     let writer = Writer { database, transaction: &transaction, thread };
     let written = match writer.make_room(replaces).await {
         Ok(()) => writer.fill(rows).await,
@@ -192,14 +192,13 @@ pub(super) async fn write(
     };
     match written {
         Ok(census) => {
-            let committed = database.patience.answer(transaction.commit()).await;
-            committed.map_err(|error| error_map::map_commit(WRITING, error))?;
+            transaction.commit().await.map_err(|error| error_map::map_commit(WRITING, error))?;
             database.signal.publish(thread, census.next_seq());
             Ok(census)
         }
         Err(error) => {
             // What failed matters more than what failed after it.
-            let _ = database.patience.answer(transaction.rollback()).await;
+            let _ = transaction.rollback().await;
             Err(error)
         }
     }
@@ -207,7 +206,7 @@ pub(super) async fn write(
 
 struct Writer<'a> {
     database: &'a Database,
-    transaction: &'a DatabaseTransaction,
+    transaction: &'a Patient<DatabaseTransaction>,
     thread: &'a ThreadId,
 }
 
@@ -219,8 +218,8 @@ impl Writer<'_> {
         };
         let sql = format!("SELECT active_run_id FROM thread_heads WHERE thread_id = $1{lock}");
         let statement = self.statement(sql, vec![self.thread.as_str().into()]);
-        let head = self.database.patience.answer(self.transaction.query_one_raw(statement)).await;
-        let Some(head) = head.map_err(failed(WRITING))? else { return Ok(()) };
+        let head = self.transaction.query_one_raw(statement).await.map_err(failed(WRITING))?;
+        let Some(head) = head else { return Ok(()) };
         if !replaces {
             return Err(Error::already_exists("thread", self.thread));
         }
@@ -278,8 +277,7 @@ impl Writer<'_> {
     }
 
     async fn execute(&self, statement: Statement) -> Result<()> {
-        let done = self.database.patience.answer(self.transaction.execute_raw(statement)).await;
-        done.map(drop).map_err(failed(WRITING))
+        self.transaction.execute_raw(statement).await.map(drop).map_err(failed(WRITING))
     }
 
     fn statement(&self, sql: String, values: Vec<Value>) -> Statement {

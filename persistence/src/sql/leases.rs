@@ -55,8 +55,19 @@ pub(super) fn request_cancel(
 pub(super) fn renew(backend: DatabaseBackend, worker: &WorkerId, ttl: Duration) -> Statement {
     let mut values: Vec<Value> = vec![worker.as_str().into()];
     let until = dialect::later(backend, ttl, &mut values);
+    // SQLite has one writer. On PostgreSQL leases are locked in the order in which the ends of runs
+    // lock them, or the two would wait for each other.
+    let (locked, of_worker) = match backend {
+        DatabaseBackend::Postgres => (
+            "WITH held(held_thread, held_run) AS MATERIALIZED (
+               SELECT thread_id, run_id FROM run_leases WHERE worker_id = $1
+               ORDER BY thread_id, run_id FOR UPDATE)",
+            "FROM held WHERE thread_id = held_thread AND run_id = held_run",
+        ),
+        _ => ("", "WHERE worker_id = $1"),
+    };
     let sql = format!(
-        "UPDATE run_leases SET expires_at = {until} WHERE worker_id = $1
+        "{locked} UPDATE run_leases SET expires_at = {until} {of_worker}
          RETURNING thread_id, run_id, worker_id, epoch, expires_at, cancel_action, cancel_requested_at"
     );
     Statement::from_sql_and_values(backend, sql, values)
@@ -104,8 +115,13 @@ pub(super) async fn cancel(
     if action.as_str().contains('\0') {
         return Err(Error::invalid("cancel_action", "contains NUL"));
     }
+    let operation = "to note the request";
     let statement = request_cancel(database.reader.get_database_backend(), scope, thread, run, action, at);
-    Ok(written(database, "to note the request", statement).await?.pop())
+    let noted = database.transaction(operation, move |txn| {
+        let statement = statement.clone();
+        Box::pin(async move { record::<Model, Lease>(txn, operation, statement).await })
+    });
+    noted.await
 }
 
 pub(super) async fn renew_all(
@@ -116,17 +132,14 @@ pub(super) async fn renew_all(
 ) -> Result<Vec<Lease>> {
     require_system(scope)?;
     check_ttl(ttl)?;
-    let statement = renew(database.reader.get_database_backend(), worker, ttl);
-    written(database, "to renew the leases", statement).await
-}
-
-async fn written(database: &Database, operation: &'static str, statement: Statement) -> Result<Vec<Lease>> {
-    database
-        .transaction(operation, move |txn| {
-            let statement = statement.clone();
-            Box::pin(async move { records::<Model, Lease>(txn, operation, statement).await })
-        })
-        .await
+    let operation = "to renew the leases";
+    let worker = worker.clone();
+    let renewed = database.renewal(operation, move |txn| {
+        // SQLite's time is taken here, when nobody else writes any more: a wait takes nothing off a lease.
+        let statement = renew(txn.get_database_backend(), &worker, ttl);
+        Box::pin(async move { records::<Model, Lease>(txn, operation, statement).await })
+    });
+    renewed.await
 }
 
 pub(super) async fn claimable(
