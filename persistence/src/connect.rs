@@ -19,7 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use url::Url;
 
-use crate::commit::{Lanes, Opener, backoff};
+use crate::commit::{LOCK_WAIT, Lanes, Opener, backoff};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
 use crate::patience::{GivenUp, Patience, Patient};
@@ -34,6 +34,10 @@ const ANSWER_TRAVELS: Duration = Duration::from_secs(5);
 /// The longest that a renewal of leases waits for a connection or an answer: little beside a lease, so that
 /// another connection can be tried before it ends.
 const RENEWAL: Duration = Duration::from_secs(8);
+
+/// PostgreSQL ends a transaction of ours that does nothing for this long: its process was stopped or is
+/// cut off, and nobody else can write what it has locked. Little beside a lease, too.
+const ABANDONED: Duration = Duration::from_secs(15);
 
 /// How long an `Ok` of a write is good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +63,8 @@ pub enum Pooler {
     Session,
     /// A pooler in transaction mode that keeps prepared statements apart by name: pgbouncer from 1.21
     /// on with `max_prepared_statements` above 0. No settings of the session are made: set durability
-    /// and timeouts on the role instead.
+    /// and timeouts on the role instead, `lock_timeout` (2 seconds) and
+    /// `idle_in_transaction_session_timeout` (15 seconds) among them.
     Transaction,
 }
 
@@ -354,7 +359,10 @@ impl Database {
         let mut tried = 1;
         loop {
             match self.transaction_once(pool, operation, &body).await {
-                Err(error) if tried < TRIES && error_map::trouble_of(&error) == Trouble::Again => {
+                Err(error)
+                    if tried < TRIES
+                        && matches!(error_map::trouble_of(&error), Trouble::Again | Trouble::Held) =>
+                {
                     tokio::time::sleep(backoff(tried)).await;
                     tried += 1;
                 }
@@ -419,13 +427,20 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
         }
         Pooler::Session => {
             let commit = if config.durability == Durability::Relaxed { "off" } else { "on" };
-            let mut settings = vec![("synchronous_commit", commit.to_owned())];
+            let mut settings = vec![
+                ("synchronous_commit", commit.to_owned()),
+                ("idle_in_transaction_session_timeout", ABANDONED.as_millis().to_string()),
+            ];
             if let Some(timeout) = config.statement_timeout {
                 settings.push(("statement_timeout", timeout.as_millis().to_string()));
             }
             let options = options.options(settings);
-            // Plans made for the values of one commit are no better, and are made each time.
-            (options.clone(), options.options([("plan_cache_mode", "force_generic_plan")]))
+            let of_lanes = [
+                // Plans made for the values of one commit are no better, and are made each time.
+                ("plan_cache_mode", "force_generic_plan".to_owned()),
+                ("lock_timeout", LOCK_WAIT.as_millis().to_string()),
+            ];
+            (options.clone(), options.options(of_lanes))
         }
     };
     let given_up = GivenUp::default();

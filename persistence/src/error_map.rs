@@ -11,8 +11,10 @@ use sea_orm::{DbErr, RuntimeErr};
 /// What can be done about an error of a driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// Nothing was written, and the same may succeed at once: a deadlock, a lock that was held.
+    /// Nothing was written, and the same may succeed at once: a deadlock, a file that was busy.
     Again,
+    /// Nothing was written, for somebody holds a lock that was waited for long enough.
+    Held,
     /// The server ended the connection before it did anything; another connection may do.
     Ended,
     /// The connection broke: whether what was being done was done is not known.
@@ -28,8 +30,11 @@ pub(crate) enum Trouble {
     Other,
 }
 
-/// PostgreSQL: serialisation failure, deadlock, lock not available.
-const AGAIN: [&str; 3] = ["40001", "40P01", "55P03"];
+/// PostgreSQL: serialisation failure, deadlock.
+const AGAIN: [&str; 2] = ["40001", "40P01"];
+
+/// PostgreSQL: a lock that was not to be had in time.
+const HELD: &str = "55P03";
 
 /// PostgreSQL's codes of a server that goes away, takes no further connection, or ended one that
 /// was idle.
@@ -67,6 +72,7 @@ impl Trouble {
     fn of_code(code: &str) -> Self {
         if code.len() == 5 {
             return match code {
+                HELD => Self::Held,
                 _ if AGAIN.contains(&code) => Self::Again,
                 _ if ENDED.contains(&code) => Self::Ended,
                 // The guard of a commit divides by zero where it does not hold.
@@ -143,9 +149,12 @@ pub(crate) fn map_shared(operation: &'static str, error: &Arc<sqlx::Error>, appl
 
 fn classified(operation: &'static str, trouble: Trouble, source: BoxError, applied: Applied) -> Error {
     match trouble {
-        Trouble::Again | Trouble::Ended | Trouble::Lost | Trouble::Unreachable | Trouble::Unable => {
-            Error::Unavailable { applied, source }
-        }
+        Trouble::Again
+        | Trouble::Held
+        | Trouble::Ended
+        | Trouble::Lost
+        | Trouble::Unreachable
+        | Trouble::Unable => Error::Unavailable { applied, source },
         Trouble::Broken | Trouble::Other => Error::Backend { operation, source },
     }
 }
@@ -161,7 +170,7 @@ mod tests {
         for (code, trouble) in [
             ("40001", Trouble::Again),
             ("40P01", Trouble::Again),
-            ("55P03", Trouble::Again),
+            ("55P03", Trouble::Held),
             ("57P01", Trouble::Ended),
             ("53300", Trouble::Ended),
             ("08006", Trouble::Lost),

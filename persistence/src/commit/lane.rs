@@ -1,6 +1,6 @@
 //! One lane's work: groups, retries, answers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +27,12 @@ const GROUP_BYTES: u64 = 4 * 1024 * 1024;
 /// How often, and for how long, a group is tried that fails for a reason that may pass.
 const TRIES: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long PostgreSQL lets a lane wait for a lock that somebody else holds: longer than it needs to find
+/// a deadlock. The second is for threads that were waited for in vain.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2);
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
+const BEGIN_HURRIED: &str = "BEGIN; SET LOCAL lock_timeout = '50ms'";
 
 /// After this long without work a connection is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(1);
@@ -77,6 +83,32 @@ impl From<Failure> for Failed {
     }
 }
 
+/// How patient the locked way is with locks that others hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Calm,
+    /// For what was waited for before: the lane's other threads wait meanwhile.
+    Hurried,
+}
+
+/// A thread whose rows somebody else had locked for longer than a lane waits.
+struct Aside {
+    /// Its commits, in the order they came. None where their time was up: the lock may still be held.
+    jobs: Vec<Job>,
+    since: Instant,
+    tried: u32,
+    due: Instant,
+}
+
+/// What became of a group on the locked way.
+enum Outcome {
+    /// Answered, but for those that have to be asked again.
+    Done(Vec<Job>),
+    Failed(Vec<Job>, Final),
+    /// Somebody holds a lock of one of its threads.
+    Held(Vec<Job>, Arc<sqlx::Error>),
+}
+
 /// A lane between its groups.
 pub(super) struct Lane {
     opener: Opener,
@@ -85,6 +117,7 @@ pub(super) struct Lane {
     used: Instant,
     heads: HashMap<ThreadId, ThreadHead>,
     wary: HashMap<ThreadId, u32>,
+    aside: HashMap<ThreadId, Aside>,
     checkpoints: Checkpoints,
 }
 
@@ -97,14 +130,24 @@ impl Lane {
             used: Instant::now(),
             heads: HashMap::new(),
             wary: HashMap::new(),
+            aside: HashMap::new(),
             checkpoints: Checkpoints::default(),
         }
     }
 
-    /// Works until the queue is closed and empty.
+    /// Works until the queue is closed and everything in it is answered.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = queue.recv().await {
-            let group = gather(first, &mut queue);
+        let mut open = true;
+        while open || self.aside.values().any(|aside| !aside.jobs.is_empty()) {
+            let mut group = Vec::new();
+            let due = self.due();
+            tokio::select! {
+                first = queue.recv(), if open => match first {
+                    Some(first) => group = gather(first, &mut queue),
+                    None => open = false,
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            }
             // Whoever waits is told by the end of its channel; the lane goes on with a new connection.
             if AssertUnwindSafe(self.serve(group)).catch_unwind().await.is_err() {
                 tracing::error!("a lane panicked; its callers were told that the outcome is unknown");
@@ -117,22 +160,88 @@ impl Lane {
         self.checkpoints.finish().await;
     }
 
+    /// When a thread that was put aside is to be tried again.
+    fn due(&self) -> Option<Instant> {
+        self.aside.values().filter(|aside| !aside.jobs.is_empty()).map(|aside| aside.due).min()
+    }
+
     fn forget(&mut self) {
         self.connection = None;
         self.heads.clear();
     }
 
     async fn serve(&mut self, group: Vec<Job>) {
+        let group = self.put_behind(group);
         let (plain, mut rest) = self.split(group);
         if !plain.is_empty() {
-            rest.extend(self.guarded(plain).await);
+            let (left, held) = self.guarded(plain).await;
+            rest.extend(left);
             rest.sort_by(|a, b| a.commit.thread_id.cmp(&b.commit.thread_id));
+            for jobs in by_thread(held) {
+                self.locked(jobs, Pace::Hurried).await;
+            }
         }
-        self.locked(rest).await;
+        self.locked(rest, Pace::Calm).await;
+        self.look_aside().await;
         if !self.opener.is_held() {
             self.connection = None;
         }
         self.used = Instant::now();
+    }
+
+    /// Commits of threads that were put aside wait behind those that wait there already.
+    fn put_behind(&mut self, group: Vec<Job>) -> Vec<Job> {
+        let mut left = Vec::with_capacity(group.len());
+        for job in group {
+            match self.aside.get_mut(&job.commit.thread_id) {
+                Some(aside) => {
+                    if aside.jobs.is_empty() {
+                        *aside =
+                            Aside { jobs: Vec::new(), since: Instant::now(), tried: 0, due: Instant::now() };
+                    }
+                    aside.jobs.push(job);
+                }
+                None => left.push(job),
+            }
+        }
+        left
+    }
+
+    /// Tries those again that were put aside, where it is time.
+    async fn look_aside(&mut self) {
+        let now = Instant::now();
+        self.aside.retain(|_, aside| !aside.jobs.is_empty() || now.duration_since(aside.due) < PATIENCE);
+        let due: Vec<ThreadId> = self
+            .aside
+            .iter()
+            .filter(|(_, aside)| aside.due <= now)
+            .map(|(thread, _)| thread.clone())
+            .collect();
+        for thread in due {
+            let jobs = self.aside.get_mut(&thread).map(|aside| std::mem::take(&mut aside.jobs));
+            self.locked(jobs.unwrap_or_default(), Pace::Hurried).await;
+        }
+    }
+
+    /// Keeps the commits of a thread that somebody else has locked, or answers them where that lasts too long.
+    fn put_aside(&mut self, jobs: Vec<Job>, error: &Arc<sqlx::Error>) {
+        let Some(thread) = jobs.first().map(|job| job.commit.thread_id.clone()) else { return };
+        self.heads.remove(&thread);
+        let now = Instant::now();
+        let aside = self.aside.entry(thread).or_insert_with_key(|thread| {
+            tracing::debug!(%thread, "somebody else has locked a thread; its commits wait, others do not");
+            Aside { jobs: Vec::new(), since: now, tried: 0, due: now }
+        });
+        aside.tried += 1;
+        aside.due = now + backoff(aside.tried);
+        if aside.since.elapsed() <= PATIENCE {
+            aside.jobs.extend(jobs);
+            return;
+        }
+        for job in jobs {
+            let applied = job.applied();
+            job.answer(Err(error_map::map_shared(OPERATION, error, applied)));
+        }
     }
 
     /// The commits whose threads' heads are remembered and that need to know nothing else, and the others.
@@ -176,8 +285,8 @@ impl Lane {
     }
 
     /// Stores commits in one call that is guarded by the remembered heads; gives back those that
-    /// have to go the locked way.
-    async fn guarded(&mut self, jobs: Vec<Job>) -> Vec<Job> {
+    /// have to go the locked way, and those of which one met a lock that was waited for in vain.
+    async fn guarded(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
         let mut facts = Facts { assumed: true, ..Facts::default() };
         for job in &jobs {
             if let Some(head) = self.heads.get(&job.commit.thread_id) {
@@ -185,7 +294,7 @@ impl Lane {
             }
         }
         let mut writes = Writes::default();
-        let (mut stored, mut left) = (Vec::new(), Vec::new());
+        let (mut stored, mut left, mut held) = (Vec::new(), Vec::new(), Vec::new());
         for job in jobs {
             match decide(&mut facts, &mut writes, &job.scope, &job.commit) {
                 Decision::Stored(receipt) => stored.push((job, receipt)),
@@ -193,7 +302,7 @@ impl Lane {
             }
         }
         if stored.is_empty() {
-            return left;
+            return (left, held);
         }
         match self.write_guarded(&writes).await {
             Ok(true) => {
@@ -210,13 +319,14 @@ impl Lane {
                     self.forget();
                     left.extend(stored.into_iter().map(|(job, _)| job));
                 }
+                Trouble::Held => held = self.changed(stored),
                 Trouble::Broken | Trouble::Again | Trouble::Unable | Trouble::Other => {
                     left.extend(self.changed(stored));
                 }
             },
             Err(Failed::Stored(_)) => left.extend(self.changed(stored)),
         }
-        left
+        (left, held)
     }
 
     /// Says whether the guards held.
@@ -285,43 +395,53 @@ impl Lane {
     }
 
     /// Stores or refuses commits under the locks of their threads' heads, and answers each.
-    async fn locked(&mut self, jobs: Vec<Job>) {
-        let mut groups = vec![jobs];
-        while let Some(group) = groups.pop() {
+    async fn locked(&mut self, jobs: Vec<Job>, pace: Pace) {
+        let mut groups = vec![(jobs, pace)];
+        while let Some((group, pace)) = groups.pop() {
             if group.is_empty() {
                 continue;
             }
             let alone = group.len() == 1;
-            let (later, failed) = self.locked_group(group).await;
-            if let Some((jobs, error)) = failed {
-                match jobs.into_iter().rev().map(|job| vec![job]) {
+            let threads: BTreeSet<ThreadId> = group.iter().map(|job| job.commit.thread_id.clone()).collect();
+            let one_thread = threads.len() == 1;
+            match self.locked_group(group, pace).await {
+                Outcome::Done(later) => {
+                    // Their locks were to be had.
+                    self.aside.retain(|thread, aside| !aside.jobs.is_empty() || !threads.contains(thread));
+                    groups.push((later, pace));
+                }
+                Outcome::Failed(jobs, error) => match jobs.into_iter().rev().map(|job| vec![job]) {
                     // One of them must not fail the others.
-                    each if !alone => groups.extend(each),
+                    each if !alone => groups.extend(each.map(|job| (job, pace))),
                     each => {
                         if let Some(job) = each.flatten().next() {
                             let applied = job.applied();
                             job.answer(Err(error.error(applied)));
                         }
                     }
+                },
+                Outcome::Held(jobs, error) if one_thread => self.put_aside(jobs, &error),
+                // One of them must not hold up the others.
+                Outcome::Held(jobs, _) => {
+                    groups.extend(by_thread(jobs).into_iter().rev().map(|jobs| (jobs, Pace::Hurried)));
                 }
             }
-            groups.push(later);
         }
     }
 
-    /// Stores a group, and gives back those that have to be asked again, or all of them with what failed.
-    async fn locked_group(&mut self, mut jobs: Vec<Job>) -> (Vec<Job>, Option<(Vec<Job>, Final)>) {
+    /// Stores a group and answers it, or gives all of it back with what failed.
+    async fn locked_group(&mut self, mut jobs: Vec<Job>, pace: Pace) -> Outcome {
         let began = Instant::now();
         let mut tried = 1;
         loop {
-            let failed = match self.try_locked(&jobs).await {
-                Ok((decisions, heads)) => return (self.answer(jobs, decisions, heads), None),
+            let failed = match self.try_locked(&jobs, pace).await {
+                Ok((decisions, heads)) => return Outcome::Done(self.answer(jobs, decisions, heads)),
                 Err(failed) => failed,
             };
             let (error, stage) = match failed {
                 Failed::Stored(error) => {
                     self.roll_back(Trouble::Other).await;
-                    return (Vec::new(), Some((jobs, Final::Stored(error))));
+                    return Outcome::Failed(jobs, Final::Stored(error));
                 }
                 Failed::Driver { error, stage } => (error, stage),
             };
@@ -332,8 +452,9 @@ impl Lane {
                 Trouble::Broken
                     if tried < TRIES && jobs.iter().any(|job| job.commit.create_missing.is_some()) => {}
                 Trouble::Broken | Trouble::Unable | Trouble::Other => {
-                    return (Vec::new(), Some((jobs, Final::Driver(error))));
+                    return Outcome::Failed(jobs, Final::Driver(error));
                 }
+                Trouble::Held => return Outcome::Held(jobs, error),
                 trouble if trouble.hides_the_outcome() && stage == Stage::Committing => {
                     self.forget();
                     jobs = lost(jobs.into_iter().map(|job| (job, ())).collect(), &error);
@@ -342,14 +463,14 @@ impl Lane {
                 Trouble::Again => {}
             }
             if jobs.is_empty() {
-                return (Vec::new(), None);
+                return Outcome::Done(Vec::new());
             }
             if tried >= TRIES || began.elapsed() > PATIENCE {
                 for job in jobs {
                     let applied = job.applied();
                     job.answer(Err(error_map::map_shared(OPERATION, &error, applied)));
                 }
-                return (Vec::new(), None);
+                return Outcome::Done(Vec::new());
             }
             tokio::time::sleep(backoff(tried)).await;
             tried += 1;
@@ -359,13 +480,16 @@ impl Lane {
     async fn try_locked(
         &mut self,
         jobs: &[Job],
+        pace: Pace,
     ) -> Result<(Vec<Decision>, HashMap<ThreadId, ThreadHead>), Failed> {
         let connection = self.connection().await.map_err(Failed::before)?;
         let dialect = connection.dialect();
-        connection
-            .run(if dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" })
-            .await
-            .map_err(Failed::before)?;
+        let begin = match (dialect, pace) {
+            (Dialect::Sqlite, _) => "BEGIN IMMEDIATE",
+            (Dialect::Postgres, Pace::Calm) => BEGIN,
+            (Dialect::Postgres, Pace::Hurried) => BEGIN_HURRIED,
+        };
+        connection.run(begin).await.map_err(Failed::before)?;
         fail_point!(LockedBegun);
         let commits: Vec<&Prepared> = jobs.iter().map(|job| job.commit.as_ref()).collect();
         let mut facts = load::load(connection, &commits).await?;
@@ -457,6 +581,15 @@ fn lost<T>(jobs: Vec<(Job, T)>, error: &Arc<sqlx::Error>) -> Vec<Job> {
     again
 }
 
+/// The commits of each thread, in the order they came.
+fn by_thread(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut threads: BTreeMap<ThreadId, Vec<Job>> = BTreeMap::new();
+    for job in jobs {
+        threads.entry(job.commit.thread_id.clone()).or_default().push(job);
+    }
+    threads.into_values().collect()
+}
+
 /// Takes what waits, in the order of the threads; within a thread in the order it came.
 fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     let rows_of = |job: &Job| (job.commit.events.len() + job.commit.usage.len()).max(1);
@@ -508,7 +641,7 @@ mod tests {
         // Two threads in one guarded call.
         let (jobs, answers): (Vec<_>, Vec<_>) =
             ["a", "b"].map(|thread| job(commit(thread))).into_iter().unzip();
-        assert_eq!(one.guarded(jobs).await.len(), 0);
+        assert_eq!(one.guarded(jobs).await.0.len(), 0);
         for answer in answers {
             assert_eq!(answer.await.unwrap().unwrap().seqs, [2]);
         }
@@ -519,9 +652,9 @@ mod tests {
         // One head has changed: nothing of the call is stored, and both go the locked way.
         let (jobs, answers): (Vec<_>, Vec<_>) =
             ["a", "b"].map(|thread| job(commit(thread))).into_iter().unzip();
-        let left = one.guarded(jobs).await;
+        let (left, _) = one.guarded(jobs).await;
         assert_eq!(left.len(), 2);
-        one.locked(left).await;
+        one.locked(left, Pace::Calm).await;
         let mut seqs = Vec::new();
         for answer in answers {
             seqs.extend(answer.await.unwrap().unwrap().seqs);

@@ -22,6 +22,9 @@
 //! head that changed, a key that is taken, an admission, any refusal) goes the locked way: the heads
 //! are locked and read, everything is judged anew, and only then written. Both use the same
 //! judgement and the same statements, so the first is only a shorter way to the same end.
+//!
+//! A thread whose rows somebody else has locked for long is put aside: its commits wait, those of the
+//! lane's other threads do not.
 
 mod connection;
 mod decide;
@@ -34,5 +37,5 @@ mod statement;
 mod steps;
 
 pub(crate) use connection::Opener;
-pub(crate) use lane::backoff;
+pub(crate) use lane::{LOCK_WAIT, backoff};
 pub(crate) use lanes::Lanes;

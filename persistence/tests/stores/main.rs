@@ -8,5 +8,6 @@ mod backend;
 mod conformance;
 mod deletion;
 mod jsonl;
+mod locks;
 mod oracle;
 mod retention;
