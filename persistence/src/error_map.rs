@@ -15,7 +15,7 @@ pub(crate) enum Trouble {
     Again,
     /// Nothing was written, for somebody holds a lock that was waited for long enough.
     Held,
-    /// The server ended the connection before it did anything; another connection may do.
+    /// The server ended the connection before it did anything, or this one is of no use; another may do.
     Ended,
     /// The connection broke: whether what was being done was done is not known.
     Lost,
@@ -37,8 +37,14 @@ const AGAIN: [&str; 2] = ["40001", "40P01"];
 const HELD: &str = "55P03";
 
 /// PostgreSQL's codes of a server that goes away, takes no further connection, or ended one that
-/// was idle.
-const ENDED: [&str; 7] = ["57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "53300"];
+/// was idle or whose transaction lasted too long; of one that does not let us in, for its passwords
+/// are being changed or it is being restored; and of a prepared statement that is not what it was, for
+/// a pooler keeps it on another connection or a migration changed its table.
+const ENDED: [&str; 12] =
+    ["57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "53300", "28", "3D000", "26000", "0A000"];
+
+/// PostgreSQL's code of a transaction whose end is not known.
+const UNKNOWN: &str = "40003";
 
 /// PostgreSQL's classes of a server without resources, one that was told to stop what it did, and
 /// one whose disk fails; and a transaction that may only read.
@@ -74,7 +80,8 @@ impl Trouble {
             return match code {
                 HELD => Self::Held,
                 _ if AGAIN.contains(&code) => Self::Again,
-                _ if ENDED.contains(&code) => Self::Ended,
+                _ if ENDED.iter().any(|class| code.starts_with(class)) => Self::Ended,
+                UNKNOWN => Self::Lost,
                 // The guard of a commit divides by zero where it does not hold.
                 _ if code.starts_with("23") || code == "22012" => Self::Broken,
                 _ if code.starts_with("08") => Self::Lost,
@@ -184,6 +191,15 @@ mod tests {
             ("58030", Trouble::Unable),
             ("25006", Trouble::Unable),
             ("25001", Trouble::Other),
+            ("25P04", Trouble::Ended),
+            ("28P01", Trouble::Ended),
+            ("28000", Trouble::Ended),
+            ("3D000", Trouble::Ended),
+            ("26000", Trouble::Ended),
+            ("0A000", Trouble::Ended),
+            ("40003", Trouble::Lost),
+            ("42501", Trouble::Other),
+            ("XX000", Trouble::Other),
             ("5", Trouble::Again),
             ("6", Trouble::Again),
             ("517", Trouble::Again),
