@@ -7,11 +7,16 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::{Error, Result};
 
-/// A moment in UTC with microseconds, the resolution of every backend.
+/// A moment in UTC with microseconds, the resolution of every backend, in the years 0 to 9999: the
+/// text of any other is read by nobody, and does not sort.
 ///
 /// The order of events comes from `seq`, never from a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(DateTime<Utc>);
+
+/// The first and the last moment there is, in microseconds since the Unix epoch.
+const FIRST: i64 = -62_167_219_200_000_000;
+const LAST: i64 = 253_402_300_799_999_999;
 
 impl Timestamp {
     /// The system clock's time.
@@ -26,18 +31,26 @@ impl Timestamp {
         self.0.timestamp_micros()
     }
 
-    /// The moment that many microseconds after the Unix epoch, where chrono can hold it.
+    /// The moment that many microseconds after the Unix epoch; `InvalidInput` outside the years 0 to 9999.
     pub fn from_unix_micros(micros: i64) -> Result<Self> {
-        DateTime::from_timestamp_micros(micros)
+        Some(micros)
+            .filter(|micros| (FIRST..=LAST).contains(micros))
+            .and_then(DateTime::from_timestamp_micros)
             .map(Self)
-            .ok_or_else(|| Error::invalid("timestamp", format!("{micros} is out of range")))
+            .ok_or_else(|| {
+                Error::invalid(
+                    "timestamp",
+                    format!("{micros} is not in the years 0 to 9999; give microseconds since 1970"),
+                )
+            })
     }
 
     /// Reads RFC 3339 with any offset.
     pub fn parse(field: &'static str, text: &str) -> Result<Self> {
-        DateTime::parse_from_rfc3339(text)
-            .map(|at| Self::from(at.with_timezone(&Utc)))
-            .map_err(|error| Error::invalid(field, format!("{text:?} is not RFC 3339: {error}")))
+        let at = DateTime::parse_from_rfc3339(text)
+            .map_err(|error| Error::invalid(field, format!("{text:?} is not RFC 3339: {error}")))?;
+        Self::from_unix_micros(at.timestamp_micros())
+            .map_err(|_| Error::invalid(field, format!("{text:?} is not in the years 0 to 9999 of UTC")))
     }
 
     /// The moment as chrono knows it.
@@ -52,24 +65,31 @@ impl Timestamp {
         u64::try_from((self.0 - earlier.0).num_milliseconds()).unwrap_or(0)
     }
 
-    /// The moment that much later; where chrono cannot hold it, this moment.
+    /// The moment that much later, or the last one there is.
     #[must_use]
     pub fn after(self, duration: std::time::Duration) -> Self {
-        let later = chrono::Duration::from_std(duration).ok().and_then(|by| self.0.checked_add_signed(by));
-        later.map_or(self, Self::from)
+        Self::nearest(self.unix_micros().saturating_add(signed_micros(duration)))
     }
 
-    /// The moment that much earlier; where chrono cannot hold it, this moment.
+    /// The moment that much earlier, or the first one there is.
     #[must_use]
     pub fn before(self, duration: std::time::Duration) -> Self {
-        let earlier = chrono::Duration::from_std(duration).ok().and_then(|by| self.0.checked_sub_signed(by));
-        earlier.map_or(self, Self::from)
+        Self::nearest(self.unix_micros().saturating_sub(signed_micros(duration)))
+    }
+
+    fn nearest(micros: i64) -> Self {
+        Self(DateTime::from_timestamp_micros(micros.clamp(FIRST, LAST)).unwrap_or_default())
     }
 }
 
+fn signed_micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A moment outside the years 0 to 9999 becomes the nearest within.
 impl From<DateTime<Utc>> for Timestamp {
     fn from(at: DateTime<Utc>) -> Self {
-        Self(DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at))
+        Self::nearest(at.timestamp_micros())
     }
 }
 
@@ -138,5 +158,39 @@ impl Clock for SteppingClock {
     fn now(&self) -> Timestamp {
         let micros = self.next_micros.fetch_add(self.step_micros, Ordering::Relaxed);
         Timestamp::from_unix_micros(micros).unwrap_or_else(|_| Timestamp::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+    use pretty_assertions::assert_eq;
+    use std::time::Duration;
+
+    #[test]
+    fn every_moment_there_is_reads_as_it_was_written() {
+        for (micros, text) in
+            [(FIRST, "0000-01-01T00:00:00.000000+00:00"), (LAST, "9999-12-31T23:59:59.999999+00:00")]
+        {
+            let at = Timestamp::from_unix_micros(micros).unwrap();
+            assert_eq!(at.to_string(), text);
+            assert_eq!(Timestamp::parse("at", text).unwrap(), at);
+        }
+    }
+
+    #[test]
+    fn there_is_no_moment_outside_the_years_that_can_be_read() {
+        for micros in [i64::MIN, FIRST - 1, LAST + 1, 1_700_000_000_000_000_000, i64::MAX] {
+            assert_eq!(Timestamp::from_unix_micros(micros).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        for text in ["0000-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"] {
+            assert_eq!(Timestamp::parse("at", text).unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+        let (first, last) = (Timestamp::nearest(FIRST), Timestamp::nearest(LAST));
+        assert_eq!((Timestamp::from(DateTime::<Utc>::MIN_UTC), first), (first, first));
+        assert_eq!(Timestamp::from(DateTime::<Utc>::MAX_UTC), last);
+        assert_eq!(Timestamp::now().after(Duration::MAX), last);
+        assert_eq!(Timestamp::now().before(Duration::MAX), first);
     }
 }

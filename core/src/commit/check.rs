@@ -1,7 +1,7 @@
 //! What a commit is refused for before a database is asked, and what is cut or cleaned in it.
 
 use super::{Commit, ContentSize, Limits, MAX_COST_NANOS, MAX_COUNT, MAX_EVENTS, Transition};
-use crate::record::Outcome;
+use crate::record::{Outcome, WhenTaken};
 use crate::{Category, Error, EventDraft, ONCE_TERMINAL, RawJson, Result, UsageDraft, text};
 
 pub(super) fn check_shape(commit: &Commit) -> Result<()> {
@@ -62,8 +62,25 @@ pub(super) fn check_shape(commit: &Commit) -> Result<()> {
             Err(Error::invalid("mark", "is given; a run is ended from outside without its journal"))
         }
         (Some(Transition::Acquire { .. } | Transition::Interrupt { .. }), None) => check_bare(commit),
+        (Some(Transition::Admit(admission)), None)
+            if admission.multitask_strategy.when_taken() == WhenTaken::Wait =>
+        {
+            check_json(&commit.events)
+        }
         _ => Ok(()),
     }
+}
+
+/// An input that has to wait is kept as one document: what is not JSON could not be part of it.
+fn check_json(input: &[EventDraft]) -> Result<()> {
+    for event in input {
+        for (field, json) in [("content", Some(&event.content)), ("metadata", event.metadata.as_ref())] {
+            if let Some(json) = json {
+                RawJson::parse(field, json.as_str())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A step that writes what it needs by itself brings nothing along.
