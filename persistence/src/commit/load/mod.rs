@@ -228,11 +228,21 @@ async fn stored(connection: &mut Connection, facts: &mut Facts, commit: &Prepare
     else {
         return Ok(());
     };
-    let ends = matches!(commit.transition, Some(Transition::Finish { .. }));
-    if commit.events.is_empty() || (mark.ordinal >= head.journal_ordinal && !ends) {
+    let count_of = commit.events.len() as u64;
+    let known = facts.runs.get(&(commit.thread_id.clone(), run.clone()));
+    let ended = known.is_some_and(|run| run.status.is_terminal() && run.epoch == mark.epoch);
+    let sought = if head.active_run_id.as_ref() == Some(run) && head.epoch == mark.epoch {
+        head.journal_ordinal.saturating_sub(mark.ordinal).min(count_of)
+    } else if ended && matches!(commit.transition, Some(Transition::Finish { .. })) {
+        count_of
+    } else {
+        // Refused, whatever is stored.
+        0
+    };
+    if sought == 0 {
         return Ok(());
     }
-    let end = mark.ordinal.saturating_add(commit.events.len() as u64);
+    let end = mark.ordinal.saturating_add(count_of);
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let mut select = Statement::new(
         connection.dialect(),
@@ -246,11 +256,16 @@ async fn stored(connection: &mut Connection, facts: &mut Facts, commit: &Prepare
     select.push(") AND seq <= (SELECT last_seq FROM runs WHERE thread_id = ").bind(commit.thread_id.as_str());
     select.push(" AND run_id = ").bind(run.as_str());
     select.push(") AND journal_ordinal >= ").bind(signed(mark.ordinal));
-    select.push(" AND journal_ordinal < ").bind(signed(end)).push(" ORDER BY seq");
+    // From the end, and no further than what is there: it was sent lately, and the run may be long.
+    select.push(" AND journal_ordinal < ").bind(signed(end)).push(" ORDER BY seq DESC LIMIT ");
+    select.bind(signed(sought));
     let mut found = BTreeMap::new();
     for row in connection.rows(select).await? {
-        // The newest of an ordinal comes last, and stays.
-        found.insert(count(&row, 1)?, event(&row, commit)?);
+        let ordinal = count(&row, 1)?;
+        // The newest of an ordinal comes first, and stays.
+        if !found.contains_key(&ordinal) {
+            found.insert(ordinal, event(&row, commit)?);
+        }
     }
     let known = facts.stored.entry((commit.thread_id.clone(), run.clone())).or_default();
     known.extend(found);
