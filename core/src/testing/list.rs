@@ -168,6 +168,7 @@ macro_rules! __conformance_cases {
                 a_queued_run_is_cancelled,
                 the_queue_waits_behind_a_replacing_run,
                 nothing_is_appended_to_a_run_that_waits,
+                an_input_that_is_not_json_does_not_wait,
                 a_queued_run_keeps_its_key,
             }
             tails {

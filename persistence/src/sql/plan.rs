@@ -200,8 +200,13 @@ fn single_rows(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
 fn leases_of_workers(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     let minute = Duration::from_secs(60);
     let mut case = |reader, table, index, statement| {
-        // All active runs are looked at: their index holds no others.
-        let order = if table == "runs" { Order::Walk } else { Order::Index };
+        let order = match reader {
+            // All active runs are looked at: their index holds no others.
+            "runs without a lease" => Order::Walk,
+            // They are locked in the order of their ids.
+            "renew_leases" => Order::Sorted,
+            _ => Order::Index,
+        };
         cases.push(Case { reader, statement, table, index, order });
     };
     let worker = WorkerId::new("w7").unwrap();

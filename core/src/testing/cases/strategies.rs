@@ -214,6 +214,16 @@ pub async fn nothing_is_appended_to_a_run_that_waits(ledger: &Ledger) {
     assert_eq!((put.created, texts(&[put.event])), (false, vec!["b".to_owned()]));
 }
 
+/// An input that waits comes back whole, so one that could not is refused before it waits.
+pub async fn an_input_that_is_not_json_does_not_wait(ledger: &Ledger) {
+    let first = running(ledger).await;
+    let mut new = asking(&first.thread, "b", MultitaskStrategy::Enqueue);
+    new.input[0].content = crate::RawJson::from_stored("not json");
+    assert_eq!(kind(ledger.admit(&Scope::System, new).await), ErrorKind::InvalidInput);
+    finish(ledger, &first, 0).await;
+    assert_eq!(ok(ledger.threads().head(&Scope::System, &first.thread).await).active_run_id, None);
+}
+
 /// An idempotency key stands for a queued run, too.
 pub async fn a_queued_run_keeps_its_key(ledger: &Ledger) {
     let first = running(ledger).await;
