@@ -20,11 +20,16 @@ struct Disturbed {
     refusals: AtomicU32,
     refusal: fn() -> Error,
     ends: bool,
+    acquires: bool,
 }
 
 #[async_trait]
 impl RunStore for Disturbed {
     async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Run> {
+        if self.acquires {
+            let lease = NewLease { worker_id: WorkerId::new("w").unwrap(), ttl: Duration::from_secs(60) };
+            self.inner.ledger().acquire(scope, thread, run, lease, Timestamp::now()).await?;
+        }
         let take = |left: u32| left.checked_sub(1);
         if thread.as_str() == "b"
             && self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
@@ -98,7 +103,13 @@ impl RunStore for Disturbed {
 /// Three runs whose leases have ended, on the threads `a`, `b` and `c`.
 async fn scene(refusals: u32, refusal: fn() -> Error) -> Ledger {
     let inner = MemoryLedger::new();
-    let runs = Disturbed { inner: inner.clone(), refusals: AtomicU32::new(0), refusal, ends: false };
+    let runs = Disturbed {
+        inner: inner.clone(),
+        refusals: AtomicU32::new(0),
+        refusal,
+        ends: false,
+        acquires: false,
+    };
     let of = || Arc::new(inner.clone());
     for name in ["a", "b", "c"] {
         let thread = ThreadId::new(name).unwrap();
@@ -156,7 +167,8 @@ async fn an_end_that_is_overtaken_is_answered_with_the_stored_one() {
     plain.runs().request_cancel(&Scope::System, &thread, &run, action, Timestamp::now()).await.unwrap();
     let of = || Arc::new(inner.clone());
     let refusal = || Error::corrupt("run", "unreadable");
-    let runs = Disturbed { inner: inner.clone(), refusals: AtomicU32::new(0), refusal, ends: true };
+    let runs =
+        Disturbed { inner: inner.clone(), refusals: AtomicU32::new(0), refusal, ends: true, acquires: false };
     let ledger = Ledger::new(of(), Arc::new(runs), of(), of(), of());
     let outcome = Outcome::success();
     let finish = Finish {
@@ -171,4 +183,20 @@ async fn an_end_that_is_overtaken_is_answered_with_the_stored_one() {
     };
     let finished = ledger.finish(&Scope::System, finish).await.unwrap();
     assert_eq!((finished.run.status, finished.receipt), (RunStatus::Interrupted, None));
+}
+
+/// A run without a lease is acquired before the admission has read it: the admission knows its own epoch.
+#[tokio::test]
+async fn an_admission_is_answered_with_its_own_epoch() {
+    let inner = MemoryLedger::new();
+    let (thread, run) = (ThreadId::new("t").unwrap(), RunId::new("r").unwrap());
+    inner.ledger().threads().create(&Scope::System, NewThread::new(thread.clone())).await.unwrap();
+    let of = || Arc::new(inner.clone());
+    let refusal = || Error::corrupt("run", "unreadable");
+    let runs =
+        Disturbed { inner: inner.clone(), refusals: AtomicU32::new(0), refusal, ends: false, acquires: true };
+    let ledger = Ledger::new(of(), Arc::new(runs), of(), of(), of());
+    let admitted = ledger.admit(&Scope::System, NewRun::new(thread.clone(), run.clone())).await.unwrap();
+    let stored = RunStore::get(&inner, &Scope::System, &thread, &run).await.unwrap();
+    assert_eq!((admitted.run.epoch, stored.epoch), (1, 2));
 }

@@ -9,7 +9,9 @@ use super::lifecycle::LOOKS;
 use super::tail::{self, TailItem};
 use super::{Capabilities, EventStore, ItemStore, RunStore, ThreadStore, UsageStore};
 use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
-use crate::record::{CancelAction, EventDraft, NewThread, ONCE_TERMINAL, Outcome, Run, UsageDraft};
+use crate::record::{
+    CancelAction, EventDraft, NewThread, ONCE_TERMINAL, Outcome, Run, UsageDraft, WhenTaken,
+};
 use crate::{Error, ErrorKind, Result, RunId, Scope, ThreadId, Timestamp};
 
 /// The stores of one backend. Cheap to clone.
@@ -173,8 +175,11 @@ impl Ledger {
         }
         .with_events(new.input.clone());
         match self.events.append(scope, commit).await {
-            Ok(_) => {
+            Ok(receipt) => {
                 let run = self.runs.get(scope, &new.thread_id, &new.run_id).await?;
+                // Somebody may have acquired it since; under which epoch it was admitted is certain.
+                let waits = new.admission.multitask_strategy.when_taken() == WhenTaken::Wait;
+                let run = if waits { run } else { Run { epoch: receipt.epoch, ..run } };
                 Ok(Admitted { run, created: true })
             }
             // Somebody with the same key may have come first.
