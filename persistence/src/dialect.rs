@@ -35,9 +35,13 @@ pub(crate) fn later(backend: DatabaseBackend, by: Duration, values: &mut Vec<Val
     moment(backend, "clock_timestamp() +", Timestamp::now().after(by), by, values)
 }
 
+/// Longer ago than anything; PostgreSQL has no moment much further back.
+const AGES: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
+
 /// So much ago, by the database's clock.
 pub(crate) fn ago(backend: DatabaseBackend, by: Duration, values: &mut Vec<Value>) -> String {
     // Stable within a statement, so that an index can be searched for it.
+    let by = by.min(AGES);
     moment(backend, "now() -", Timestamp::now().before(by), by, values)
 }
 

@@ -96,6 +96,7 @@ macro_rules! __conformance_cases {
                 leases_are_the_systems,
                 an_expired_run_is_taken_over,
                 a_held_run_is_left_alone,
+                a_grace_without_end_ends_nobody,
                 a_run_without_a_lease_is_taken_over_on_request,
                 each_expired_run_has_one_sweeper,
                 a_renewal_and_a_takeover_exclude_each_other,

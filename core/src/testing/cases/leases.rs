@@ -130,6 +130,23 @@ pub async fn a_held_run_is_left_alone(ledger: &Ledger) {
     assert_eq!(log(ledger, &held.thread).await, []);
 }
 
+/// Whoever is to be left alone for ever is.
+pub async fn a_grace_without_end_ends_nobody(ledger: &Ledger) {
+    let late = leased(ledger, "late", "x", SHORT).await;
+    let bare = running(ledger).await;
+    past().await;
+    let never = Sweep { grace: Duration::MAX, unleased: Some(Duration::MAX) };
+    let swept = ok(ledger.claim_expired(&Scope::System, &never, at(9)).await);
+    assert_eq!((swept.ended, swept.failed.len()), (vec![], 0));
+    for (run, claim) in
+        [(&late, Claim::Expired { grace: never.grace }), (&bare, Claim::Unleased { idle: Duration::MAX })]
+    {
+        let outcome = Outcome::interrupted("test");
+        let refused = ledger.interrupt(&Scope::System, &run.thread, &run.run, claim, outcome, at(9)).await;
+        assert_eq!(kind(refused), ErrorKind::Conflict, "{claim:?}");
+    }
+}
+
 /// A run without a lease is ended only by who says so.
 pub async fn a_run_without_a_lease_is_taken_over_on_request(ledger: &Ledger) {
     let run = running(ledger).await;
