@@ -30,8 +30,9 @@ pub const MAX_EVENTS: usize = 2_000;
 /// sums stay below 2^63 for as long as it has fewer than 9 million such calls.
 pub const MAX_COUNT: u64 = 1_000_000_000_000;
 
-/// The most that one model call is believed to have cost, a million US dollars in billionths.
-pub const MAX_COST_NANOS: u64 = 1_000_000_000_000_000;
+/// The most that one model call is believed to have cost, a thousand US dollars in billionths. Sums stay
+/// below 2^63 as those of counts do.
+pub const MAX_COST_NANOS: u64 = 1_000_000_000_000;
 
 /// How far a run's journal has come, and under which admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
