@@ -1,6 +1,8 @@
 //! What a commit is refused for before a database is asked, and what is cut or cleaned in it.
 
-use super::{Commit, ContentSize, Limits, MAX_COST_NANOS, MAX_COUNT, MAX_EVENTS, Transition};
+use super::{
+    Commit, ContentSize, Limits, MAX_COMMIT_BYTES, MAX_COST_NANOS, MAX_COUNT, MAX_EVENTS, Transition,
+};
 use crate::record::{Outcome, WhenTaken};
 use crate::{Category, Error, EventDraft, ONCE_TERMINAL, RawJson, Result, UsageDraft, text};
 
@@ -200,6 +202,14 @@ fn check_labels(event: &EventDraft) -> Result<()> {
         text::require_no_nul("item_status", mark.status.as_str())?;
     }
     Ok(())
+}
+
+/// What each payload may have, all of them together may not.
+pub(super) fn check_total(events: &[EventDraft], usage: &[UsageDraft]) -> Result<()> {
+    let bytes = |json: Option<&RawJson>| json.map_or(0, |json| json.as_str().len());
+    let of_events = events.iter().map(|event| event.content.as_str().len() + bytes(event.metadata.as_ref()));
+    let of_usage = usage.iter().map(|call| bytes(call.raw.as_ref()));
+    check_size("commit", of_events.chain(of_usage).sum(), MAX_COMMIT_BYTES)
 }
 
 pub(super) fn check_size(field: &'static str, actual: usize, limit: usize) -> Result<()> {

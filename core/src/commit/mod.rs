@@ -21,10 +21,13 @@ use crate::{
     AssistantId, Category, Error, Event, EventDraft, MultitaskStrategy, RawJson, Result, RunId, ThreadId,
     Timestamp, UsageDraft, text,
 };
-use check::{check_shape, check_size, prepare_event, prepare_transition, prepare_usage};
+use check::{check_shape, check_size, check_total, prepare_event, prepare_transition, prepare_usage};
 
 /// The most events in one commit, and the most model calls.
 pub const MAX_EVENTS: usize = 2_000;
+
+/// The most bytes of payload in one commit: a database takes one message of at most a gibibyte.
+pub const MAX_COMMIT_BYTES: usize = 256 * 1024 * 1024;
 
 /// The most tokens, milliseconds or rounds that one model call is believed to have taken. A thread's
 /// sums stay below 2^63 for as long as it has fewer than 9 million such calls.
@@ -258,7 +261,9 @@ impl Commit {
         for event in &mut events {
             sizes.push(prepare_event(event, limits)?);
         }
-        let usage = self.usage.into_iter().map(|call| prepare_usage(call, limits)).collect::<Result<_>>()?;
+        let usage =
+            self.usage.into_iter().map(|call| prepare_usage(call, limits)).collect::<Result<Vec<_>>>()?;
+        check_total(&events, &usage)?;
         if let Some(new) = &self.create_missing {
             let documents = [("config", new.config.as_str()), ("metadata", new.metadata.as_str())];
             let prompt = new.system_prompt.as_deref().map(|prompt| ("system_prompt", prompt));

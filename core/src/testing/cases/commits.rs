@@ -5,7 +5,7 @@ use pretty_assertions::assert_eq;
 use crate::testing::build::*;
 use crate::{
     Category, Commit, ErrorKind, Expected, Ledger, MAX_ID_BYTES, NewThread, RawJson, RunProgress,
-    RunVisibility, Scope, ThreadPatch, commit::MAX_EVENTS,
+    RunVisibility, Scope, ThreadPatch, commit::MAX_COMMIT_BYTES, commit::MAX_EVENTS,
 };
 
 /// The first event is 1, and numbers go on across commits.
@@ -125,6 +125,10 @@ pub async fn empty_and_oversized_commits_are_refused(ledger: &Ledger) {
     let many = vec![note("a"); MAX_EVENTS + 1];
     assert_eq!(kind(commit(ledger, Commit::new(t.clone()).with_events(many)).await), ErrorKind::InvalidInput);
     assert_eq!(append(ledger, &t, vec![note("a"); MAX_EVENTS]).await.seqs.len(), MAX_EVENTS);
+    // Each of them is small enough.
+    let large = note(&"x".repeat(MAX_COMMIT_BYTES / MAX_EVENTS));
+    let many = Commit::new(t.clone()).with_events(vec![large; MAX_EVENTS]);
+    assert_eq!(kind(commit(ledger, many).await), ErrorKind::TooLarge);
 }
 
 /// Items, marks, progress and once keys belong to a run.
