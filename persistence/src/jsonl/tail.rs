@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use runledger_core::ThreadId;
+use runledger_core::{Error, ThreadId};
 
 use super::file::{self, Folder, Result, Trouble};
+use super::head::Head;
 use super::index::{self, BLOCK, Entries, Entry, Runs};
 use super::record::{self, VERSION};
+use super::scan::ScannedThread;
 use super::store::Reads;
 use super::view;
 
@@ -107,6 +109,42 @@ impl Tail {
         expected.sort();
         if folder.run_files()? == expected { Ok(()) } else { Err(Trouble::Stale) }
     }
+}
+
+/// `Corrupt` where what follows the last whole commit of a file was finished: the index knows its end, and
+/// all of its last line is there. A write that was cut short, or lost with the power, leaves less, or NUL.
+pub(super) fn require_unfinished(
+    folder: &Folder,
+    head: &Head,
+    scanned: &ScannedThread,
+    reads: &Reads,
+) -> Result<()> {
+    let mut known = Tail::new(head.generation);
+    // What an index says up to where it is damaged itself is so.
+    let _ = known.read_on(folder, reads);
+    let ends = known.lasts.iter().flatten().filter(|last| last.is_end() && last.seq > head.cleared_through);
+    for last in ends {
+        let path = folder.records(known.runs.row(last.file).map(|row| &row.run_id));
+        let Some(torn) = scanned.files.iter().find(|file| file.path == path && file.is_torn()) else {
+            continue;
+        };
+        if last.next_offset() <= torn.whole_bytes || last.next_offset() > torn.bytes {
+            continue;
+        }
+        let file = file::open(&path)?.ok_or(Trouble::Stale)?;
+        let mut line = vec![0; usize::try_from(last.next_offset() - last.offset).unwrap_or_default()];
+        file::read_part(&path, &file, last.offset, &mut line)?;
+        if line.pop() == Some(b'\n') && !line.contains(&b'\n') && !line.contains(&0) {
+            let reason = format!(
+                "the line at byte {} of {} ended a commit and is damaged; restore the file from a backup, or \
+                 remove the line to lose that commit",
+                last.offset,
+                path.display()
+            );
+            return Err(Error::corrupt("record", reason).into());
+        }
+    }
+    Ok(())
 }
 
 fn require_record(path: &Path, entry: &Entry, thread: &ThreadId, reads: &Reads) -> Result<()> {

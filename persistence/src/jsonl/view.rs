@@ -11,6 +11,7 @@ use super::head::Head;
 use super::index::{BLOCK, Entries, Entry, Runs};
 use super::scan::ScannedThread;
 use super::store::{Reads, Store, not_found};
+use super::tail;
 use crate::envelope::Envelope;
 
 /// The fewest entries that are read at once.
@@ -53,6 +54,7 @@ impl<'a> View<'a> {
         Self::over(store, scope, thread, |folder, head| {
             let scanned = ScannedThread::read(folder, thread, &store.reads)?;
             let (entries, runs) = scanned.index(head.cleared_through)?;
+            tail::require_unfinished(folder, head, &scanned, &store.reads)?;
             Ok((Entries::Made(entries), runs))
         })
     }

@@ -9,7 +9,7 @@ use super::index::{self, Entries, Entry, Runs};
 use super::record::{self, VERSION};
 use super::scan::ScannedThread;
 use super::store::{Store, not_found};
-use super::tail::Tail;
+use super::tail::{self, Tail};
 
 /// A thread whose lock is held, and whose files and index are whole.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes everything whole from the records: cuts what was never finished, finishes deletions, makes
-    /// the index anew. `Corrupt`, and nothing is changed, where records are damaged amid others.
+    /// the index anew. `Corrupt`, and nothing is changed, where records are damaged that were finished.
     pub(super) fn recover(&mut self) -> Result<()> {
         let scanned = ScannedThread::read(&self.folder, &self.head.thread_id, &self.store.reads)?;
         if scanned.version() > VERSION {
@@ -154,6 +154,7 @@ impl<'a> Writer<'a> {
             return Err(record::newer(scanned.version(), of).into());
         }
         let (entries, runs) = scanned.index(self.head.cleared_through)?;
+        tail::require_unfinished(&self.folder, &self.head, &scanned, &self.store.reads)?;
         // Whoever followed the log may have seen what was lost: its numbers are not given again.
         let indexed = Entries::open(&self.folder, self.head.generation)
             .and_then(|entries| entries.last(&self.store.reads))

@@ -65,6 +65,42 @@ async fn damage_amid_the_records_is_told_and_not_cut() {
     assert_eq!(scene.texts().await, ["one", "three", "four", "five", "six"]);
 }
 
+/// Damage at the end of a file is told as well where the index knows that it was finished.
+#[tokio::test]
+async fn damage_of_a_last_commit_is_told_and_not_cut() {
+    let whole = Scene::with_thread().await;
+    whole.append(Some("r"), &["one", "two"]).await.unwrap();
+    whole.append(None, &["three"]).await.unwrap();
+    whole.append(Some("q"), &["four", "five"]).await.unwrap();
+    for (file, word) in [("runs/r.jsonl", "two"), ("thread.jsonl", "three"), ("runs/q.jsonl", "five")] {
+        let scene = whole.copy().await;
+        let path = scene.file(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen(word, "xxxxx".get(..word.len()).unwrap(), 1)).unwrap();
+        let before = files(&scene.file(""));
+        let error = scene.append(Some("p"), &["six"]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{file}");
+        let said = error.to_string();
+        assert!(said.contains(path.to_str().unwrap()) && said.contains("restore"), "{said}");
+        assert_eq!(files(&scene.file("")), before, "{file}");
+
+        // The remedy: without the line, its commit is gone and the rest is whole.
+        let kept: String = text.split_inclusive('\n').filter(|line| !line.contains(word)).collect();
+        fs::write(&path, kept).unwrap();
+        assert_eq!(scene.append(Some("p"), &["six"]).await.unwrap().seqs, [6], "{file}");
+        let lost: &[&str] = match word {
+            "two" => &["one", "two"],
+            "three" => &["three"],
+            _ => &["four", "five"],
+        };
+        let left: Vec<_> = ["one", "two", "three", "four", "five", "six"]
+            .into_iter()
+            .filter(|text| !lost.contains(text))
+            .collect();
+        assert_eq!(scene.texts().await, left, "{file}");
+    }
+}
+
 /// The index is made anew whatever happens to it, and never believed where it is wrong.
 #[tokio::test]
 async fn a_damaged_index_changes_no_answer() {
