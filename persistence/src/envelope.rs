@@ -7,6 +7,9 @@
 use runledger_core::{Error, RunId};
 use serde::Serialize;
 
+/// The largest number of an event, or of anything else that is counted on.
+pub(crate) const LARGEST: u64 = i64::MAX as u64;
+
 /// Digits of the checksum.
 const DIGITS: usize = 8;
 
@@ -48,7 +51,8 @@ impl<'a> Envelope<'a> {
 
     fn parts(line: &'a [u8]) -> Option<Result<Self, Fault>> {
         let (version, rest) = number(line.strip_prefix(b"{\"v\":")?)?;
-        let (seq, rest) = number(rest.strip_prefix(b",\"seq\":")?)?;
+        // No store gave a larger one, and none is to follow it.
+        let (seq, rest) = number(rest.strip_prefix(b",\"seq\":")?).filter(|(seq, _)| *seq <= LARGEST)?;
         let rest = rest.strip_prefix(b",\"run_id\":")?;
         let (run_id, rest) = match rest.strip_prefix(b"null") {
             Some(rest) => (None, rest),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{self, Folder, Result};
 use super::record::{self, VERSION};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, LARGEST};
 
 /// The type of the one record in a head file.
 const TYPE: &str = "thread.head";
@@ -62,8 +62,13 @@ impl Head {
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let envelope = Envelope::parse(line).map_err(|fault| corrupt(&path, fault.as_str()))?;
         let version = envelope.version;
-        match serde_json::from_slice(envelope.payload) {
-            Ok(head) => Ok(Some((head, version))),
+        match serde_json::from_slice::<Self>(envelope.payload) {
+            Ok(head)
+                if [head.next_seq, head.cleared_through, head.generation].iter().all(|n| *n <= LARGEST) =>
+            {
+                Ok(Some((head, version)))
+            }
+            Ok(_) => Err(corrupt(&path, "has a number that none of ours has").into()),
             Err(_) if version > VERSION => Err(record::newer(version, path.display().to_string()).into()),
             Err(_) => Err(corrupt(&path, "is not a head").into()),
         }

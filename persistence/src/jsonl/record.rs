@@ -171,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::envelope::LARGEST;
 
     fn event(content: &str) -> Event {
         Event {
@@ -247,6 +248,13 @@ mod tests {
             changed[place] ^= 1;
             assert!(Envelope::parse(&changed).is_err(), "byte {place}");
             assert!(Envelope::parse(&line[..place]).is_err(), "cut at {place}");
+        }
+    }
+
+    #[test]
+    fn a_seq_that_nothing_could_follow_is_of_no_record() {
+        for (seq, is_one) in [(LARGEST, true), (LARGEST + 1, false), (u64::MAX, false)] {
+            assert_eq!(Envelope::parse(&line(&Event { seq, ..event("1") }, true)).is_ok(), is_one, "{seq}");
         }
     }
 
