@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use runledger_core::{
     AppendSignal, Capabilities, Commit, Cursor, Deleted, Error, Event, EventDraft, EventFilter, EventStore,
-    HeadState, ListRange, NewThread, OwnerId, Page, PutIfAbsent, Receipt, Result, RunId, RunVisibility,
-    Scope, SeqPage, SeqRange, Thread, ThreadFilter, ThreadHead, ThreadId, ThreadPatch, ThreadStore,
-    Timestamp, check_run_count,
+    HeadState, ListRange, NewThread, OwnerId, Page, Prepared, PutIfAbsent, Receipt, Result, RunId,
+    RunVisibility, Scope, SeqPage, SeqRange, Thread, ThreadFilter, ThreadHead, ThreadId, ThreadPatch,
+    ThreadStore, Timestamp, check_run_count,
 };
 
 use super::JsonlLedger;
@@ -27,10 +27,8 @@ impl EventStore for JsonlLedger {
         let (scope, thread) = (scope.clone(), prepared.thread_id.clone());
         let work = move |store: &Store, slot: &mut Option<Tail>| {
             let new = prepared.create_missing.clone();
-            let mut writer = writer_of(store, &scope, &prepared.thread_id, new, slot)?;
-            let (receipt, _) = writer.append(prepared)?;
-            publish(store, writer, slot);
-            Ok(receipt)
+            let writer = writer_of(store, &scope, &prepared.thread_id, new, slot)?;
+            append_to(store, writer, prepared, slot).map(|(receipt, _)| receipt)
         };
         self.store.write("to append", &thread, work).await
     }
@@ -51,16 +49,17 @@ impl EventStore for JsonlLedger {
         let work = move |store: &Store, slot: &mut Option<Tail>| {
             let mut writer = writer_of(store, &scope, &prepared.thread_id, None, slot)?;
             let stored = writer.mended(|writer| writer.once(&run, &key))?;
-            let put = match stored {
-                Some(event) => PutIfAbsent { event, created: false },
-                None => {
-                    let (_, events) = writer.append(prepared)?;
-                    let event = events.into_iter().next().ok_or(Trouble::Stale)?;
-                    PutIfAbsent { event, created: true }
+            match stored {
+                Some(event) => {
+                    *slot = Some(writer.into_tail());
+                    Ok(PutIfAbsent { event, created: false })
                 }
-            };
-            publish(store, writer, slot);
-            Ok(put)
+                None => {
+                    let (_, events) = append_to(store, writer, prepared, slot)?;
+                    let event = events.into_iter().next().ok_or(Trouble::Stale)?;
+                    Ok(PutIfAbsent { event, created: true })
+                }
+            }
         };
         self.store.write("to append", thread, work).await
     }
@@ -172,11 +171,24 @@ fn writer_of<'a>(
     Ok(writer)
 }
 
-/// Ends an append: the lock is free before readers are told.
-fn publish(store: &Store, writer: Writer<'_>, slot: &mut Option<Tail>) {
-    let (thread, last_seq) = (writer.head.thread_id.clone(), writer.next_seq() - 1);
-    *slot = Some(writer.into_tail());
-    store.signal.publish(&thread, last_seq);
+/// Appends, and keeps what is known of the thread unless a failure made that doubtful. The lock is free
+/// before readers are told.
+fn append_to(
+    store: &Store,
+    mut writer: Writer<'_>,
+    prepared: Prepared,
+    slot: &mut Option<Tail>,
+) -> file::Result<(Receipt, Vec<Event>)> {
+    let appended = writer.append(prepared);
+    let refused = matches!(&appended, Err(Trouble::Failed(Error::Conflict { .. } | Error::NotFound { .. })));
+    if appended.is_ok() || refused {
+        let (thread, last_seq) = (writer.head.thread_id.clone(), writer.next_seq() - 1);
+        *slot = Some(writer.into_tail());
+        if !refused {
+            store.signal.publish(&thread, last_seq);
+        }
+    }
+    appended
 }
 
 #[async_trait]
