@@ -1,5 +1,7 @@
 //! Calls between whose steps something else happens.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene should end there")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

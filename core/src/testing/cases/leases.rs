@@ -299,7 +299,12 @@ pub async fn cancels_and_the_end_meet(ledger: &Ledger) {
     }
     asked.dedup();
     match asked.as_slice() {
-        [] => assert_eq!(finished.status, RunStatus::Success),
+        // Asked or not: the run may have ended as asked before whoever asked looked again.
+        [] => {
+            let asked = [CancelAction::Interrupt, CancelAction::Rollback].map(|action| action.outcome());
+            let ended = asked.iter().any(|asked| finished.ended_as(asked));
+            assert!(ended || finished.status == RunStatus::Success, "{finished:?}");
+        }
         [action] => assert!(finished.ended_as(&action.outcome()), "{finished:?}"),
         several => panic!("{several:?}"),
     }

@@ -260,12 +260,9 @@ async fn stored(connection: &mut Connection, facts: &mut Facts, commit: &Prepare
     select.push(" AND journal_ordinal < ").bind(signed(end)).push(" ORDER BY seq DESC LIMIT ");
     select.bind(signed(sought));
     let mut found = BTreeMap::new();
-    for row in connection.rows(select).await? {
-        let ordinal = count(&row, 1)?;
-        // The newest of an ordinal comes first, and stays.
-        if !found.contains_key(&ordinal) {
-            found.insert(ordinal, event(&row, commit)?);
-        }
+    for row in connection.rows(select).await?.iter().rev() {
+        // The newest of an ordinal comes last, and stays.
+        found.insert(count(row, 1)?, event(row, commit)?);
     }
     let known = facts.stored.entry((commit.thread_id.clone(), run.clone())).or_default();
     known.extend(found);
