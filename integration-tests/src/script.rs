@@ -5,6 +5,7 @@
 //! that is deleted in the end; between them the thread itself is edited.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use runledger_core::{
@@ -14,7 +15,7 @@ use runledger_core::{
     Transition, UsageDraft, event_type,
 };
 use runledger_journal::callbacks::{ExternalUsage, ItemRecord, RuntimeCallbacks};
-use runledger_journal::{Report, RunJournal, Settings, user_message};
+use runledger_journal::{Overflow, Report, RunJournal, Settings, SpoolSettings, user_message};
 use serde::{Deserialize, Serialize};
 
 /// The once key of the event that is put after the first half of a run's steps.
@@ -48,6 +49,28 @@ pub struct RunScript {
     pub steps: u64,
     /// How many bytes the payload of a step's message has at least.
     pub padding: usize,
+    /// Where its journal spools, if it does.
+    pub spool: Option<Spooling>,
+}
+
+/// A spool that takes over soon, with little memory beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spooling {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// So many bytes a file may have; beyond, it is as a disk that is full.
+    pub max_file_bytes: u64,
+}
+
+impl Spooling {
+    fn overflow(&self) -> Overflow {
+        Overflow::Spool(SpoolSettings {
+            after: Duration::from_millis(50),
+            max_queued_events: 40,
+            max_file_bytes: self.max_file_bytes,
+            ..SpoolSettings::new(&self.folder)
+        })
+    }
 }
 
 /// What became of a run that was told.
@@ -259,6 +282,7 @@ impl RunScript {
             retry_max: Duration::from_millis(200),
             // However long a machine that is busy with other tests takes.
             close_patience: Duration::from_secs(3_600),
+            overflow: self.spool.as_ref().map_or(Overflow::Memory, Spooling::overflow),
             ..Settings::default()
         };
         match ledger.runs().get(&SCOPE, &self.thread, &self.run).await {
@@ -377,6 +401,7 @@ impl ThreadScript {
             writer,
             steps,
             padding,
+            spool: None,
         };
         Self {
             runs: vec![run(Writer::Marks, steps), run(Writer::Journal, steps)],

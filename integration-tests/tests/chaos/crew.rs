@@ -7,13 +7,14 @@ use std::process::Stdio;
 
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Event, ItemFilter, ItemStatus, Ledger, Run, RunFilter, RunId, Scope, SeqRange, ThreadId,
+    Event, ItemFilter, ItemStatus, Ledger, Run, RunFilter, RunId, Scope, SeqRange, SourceId, ThreadId,
 };
 use runledger_integration_tests::audit::{Audit, log};
 use runledger_integration_tests::crew::{self, Acknowledged, CrewJob, CrewReport};
 use runledger_integration_tests::fault_table::Row;
 use runledger_integration_tests::worker::{Job, Outcome};
 use runledger_integration_tests::{TestDatabase, postgres, sqlite};
+use runledger_journal::spool::{self, SpoolState};
 use runledger_persistence::{Config, connect};
 use tokio::process::Command;
 
@@ -108,6 +109,14 @@ async fn share_a_heap(backend: &str, database: &TestDatabase) {
             runs += 1;
         }
     }
+    // Whoever lived to the end recovered what the dead had left. What was refused belongs to runs that were
+    // taken from the living.
+    for file in spool::list(&folder.path().join("spool")).await.expect("the spool") {
+        assert_eq!(file.state, SpoolState::Fenced, "{file:?}");
+        let id = file.run_id.as_ref().expect("a head");
+        let run = ledger.runs().find(&SCOPE, id).await.expect("a run");
+        assert_ne!(run.stop_reason.as_deref(), Some("lease_expired"), "{file:?}");
+    }
     sql.close().await;
     assert_eq!(runs, RUNS);
     crate::say(&format!(
@@ -139,6 +148,16 @@ async fn audit_run(ledger: &Ledger, run: &Run, log: &[Event], told: Option<&Ackn
     assert_eq!((run.totals.llm_calls, run.totals.total_tokens), (calls.len() as u64, tokens), "{id}");
     let messages = events.iter().filter(|event| event.category.as_str() == "message").count() as u64;
     assert_eq!(run.message_count, messages, "{id}");
-    let stored = events.iter().filter(|event| event.event_type.as_str() == "item.started").count() as u64;
-    told.map_or(0, |told| told.steps.min(stored))
+    // A step is there when its tool call has its own result, and what its model call took is counted.
+    let is_done = |step: &u64| {
+        let result = events.iter().any(|event| {
+            event.item.as_ref().is_some_and(|item| {
+                item.item_id.as_str() == format!("call-{step}") && item.status == ItemStatus::Completed
+            })
+        });
+        let source = SourceId::external(id, &format!("model-{step}"));
+        let call = calls.iter().any(|call| call.source_id == source && call.tokens.total == 11 + step);
+        result && call
+    };
+    (0..told.map_or(0, |told| told.steps)).filter(is_done).count() as u64
 }

@@ -39,7 +39,7 @@ async fn run(session: &mut PgConnection, sql: impl Into<String>) {
 /// Ends the load and puts what came of it into the table.
 async fn finish(load: Load, quiet: &SqlLedger, fault: &str, injected: u64) {
     let outcome = load.stop(quiet).await.expect("every writer comes to its end");
-    crate::say(&format!("{fault}: {} sent again", outcome.retried));
+    crate::say(&format!("{fault}: {} sent again, {} events spooled", outcome.retried, outcome.spooled));
     Row { fault, backend: BACKEND, injected, acknowledged: outcome.acknowledged, audit: &outcome.audit }
         .record();
 }

@@ -25,6 +25,7 @@ async fn held_by_another_program() {
         other.execute("ROLLBACK").await.expect("the end of it");
     }
     let outcome = load.stop(&ledger).await.expect("every writer comes to its end");
+    assert!(outcome.spooled > 0, "a writer that spools waited for longer than it does");
     let (acknowledged, audit) = (outcome.acknowledged, &outcome.audit);
     Row { fault: "file held by another program", backend: "SQLite", injected: times, acknowledged, audit }
         .record();
