@@ -139,15 +139,19 @@ impl Lane {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut open = true;
         while open || self.aside.values().any(|aside| !aside.jobs.is_empty()) {
-            let mut group = Vec::new();
-            let due = self.due();
-            tokio::select! {
-                first = queue.recv(), if open => match first {
-                    Some(first) => group = gather(first, &mut queue),
-                    None => open = false,
-                },
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
-            }
+            let next = async { if open { queue.recv().await } else { std::future::pending().await } };
+            let first = match self.due() {
+                Some(due) => tokio::time::timeout_at(due.into(), next).await,
+                None => Ok(next.await),
+            };
+            let group = match first {
+                Ok(Some(first)) => gather(first, &mut queue),
+                Ok(None) => {
+                    open = false;
+                    Vec::new()
+                }
+                Err(_) => Vec::new(),
+            };
             // Whoever waits is told by the end of its channel; the lane goes on with a new connection.
             if AssertUnwindSafe(self.serve(group)).catch_unwind().await.is_err() {
                 tracing::error!("a lane panicked; its callers were told that the outcome is unknown");
