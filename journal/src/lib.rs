@@ -96,3 +96,8 @@ pub use lifecycle::{
 pub use mapping::ItemIds;
 pub use report::{FinishedRun, QUARANTINED, Quarantined, Report};
 pub use run_journal::{Overflow, RunJournal, Settings, SpoolSettings, user_message};
+
+/// The example of the README, so that it is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

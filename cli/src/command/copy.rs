@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use runledger_core::ThreadId;
-use runledger_persistence::archive::{CopyOptions, CopyProgress, CopyReport, Place, copy};
+use runledger_core::{ErrorKind, ThreadId};
+use runledger_persistence::archive::{CopyOptions, CopyProgress, CopyReport, Place, Refused, copy};
 use serde_json::{Value, json};
 
 use crate::args::DatabaseArgs;
 use crate::import::counted;
-use crate::output::{Align, Output, Table, grouped};
+use crate::output::{Output, grouped, printable};
 use crate::{Failure, database};
 
 /// What a folder of archives is called by.
@@ -25,10 +25,12 @@ impl FromStr for PlaceUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix(ARCHIVE) {
-            Some("") => Err("names no folder; give archive://PATH".to_owned()),
-            _ => Ok(Self(text.to_owned())),
+        let is_place = ["sqlite:", "postgres:", "postgresql:", ARCHIVE].iter().any(|it| text.starts_with(it));
+        if is_place && text != ARCHIVE {
+            return Ok(Self(text.to_owned()));
         }
+        // What is no URL may hold a password all the same, so it is not repeated.
+        Err("names no place; give sqlite://PATH, postgres://USER@HOST/DATABASE or archive://PATH".to_owned())
     }
 }
 
@@ -218,30 +220,31 @@ fn tell(report: &CopyReport, selection: &SelectionArgs, output: &mut Output) -> 
         for (number, what) in [
             (report.replaced, "of them replaced"),
             (report.verified, "read back and equal"),
-            (report.equal, "there already and equal"),
+            (report.equal, "there already and equal, row by row"),
             (report.refused, "refused"),
         ] {
             if number > 0 {
                 output.line(format!("  {} {what}", grouped(number)))?;
             }
         }
-        if report.refused > 0 {
-            let mut table = Table::new(&[("refused", Align::Left), ("why", Align::Flexible)]);
-            for refused in &report.refusals {
-                table.row(&[&refused.thread, &refused.error.to_string()]);
-            }
-            output.table(&table)?;
+        for Refused { thread, error } in &report.refusals {
+            let error = error.to_string();
+            // That of a file names it.
+            let thread = if error.contains(thread) { String::new() } else { format!(" {thread}") };
+            output.line(printable(&format!("refused{thread}: {error}")))?;
         }
     }
     if report.refused == 0 {
         return Ok(());
     }
+    let others = report.refusals.iter().any(|refused| refused.error.kind() == ErrorKind::Conflict);
     Err(Failure::Refused(format!(
-        "{} not copied; the output says why. Give --replace to replace those that are there with other content",
+        "{} not copied; the output says why{}",
         match report.refused {
             1 => "1 thread was".to_owned(),
             number => format!("{} threads were", grouped(number)),
-        }
+        },
+        if others { ". --replace replaces those that are there with other content" } else { "" },
     )))
 }
 

@@ -17,7 +17,7 @@ use crate::{Failure, database};
 const HELP: &str = "\
 Removed are events of runs that ended longer ago than that, and events of no run that happened longer ago. Runs that \
 have not ended, or have an item in progress, keep theirs. Runs, threads, usage and folds with their notes stay \
-whatever their age; so do tokens and cost. Numbers are never given again.
+whatever their age; so do tokens and cost. A run's number of messages follows its log. Numbers are never given again.
 
 It goes in small batches while others write, and can be ended at any time: the next call goes on.
 

@@ -12,6 +12,7 @@ use runledger_core::{
 
 use crate::args::ReplayArgs;
 use crate::command::readers::moment;
+use crate::import::counted;
 use crate::output::{Output, Tone, grouped, one_line, printable};
 use crate::wire::{WireRun, wire_status};
 use crate::{Failure, money};
@@ -61,6 +62,7 @@ pub(crate) async fn thread(
         ledger,
         scope,
         thread: id,
+        only: only.is_some(),
         full,
         current: None,
         told: Vec::new(),
@@ -88,7 +90,7 @@ async fn document(
     let thread = ledger.threads().get(scope, id).await?;
     let runs = match only {
         Some(run) => vec![ledger.runs().get(scope, id, run).await?.run_id],
-        None => runs_in_order(ledger, scope, id).await?,
+        None => runs_in_order(ledger, scope, id).await?.into_iter().map(|(_, run)| run).collect(),
     };
     output.part("{\"thread\":")?;
     output.json_part(&thread)?;
@@ -134,8 +136,8 @@ async fn records(
     Ok(count)
 }
 
-/// The thread's runs by where they begin in the log; ids only, and few beside its events.
-async fn runs_in_order(ledger: &Ledger, scope: &Scope, id: &ThreadId) -> Result<Vec<RunId>, Failure> {
+/// The thread's runs by where they begin in the log, last those that have not; ids only, and few beside its events.
+async fn runs_in_order(ledger: &Ledger, scope: &Scope, id: &ThreadId) -> Result<Vec<(u64, RunId)>, Failure> {
     let filter = RunFilter { thread_id: Some(id.clone()), ..RunFilter::default() };
     let mut range = ListRange { limit: MAX_LIMIT, ..ListRange::default() };
     let mut runs = Vec::new();
@@ -148,7 +150,7 @@ async fn runs_in_order(ledger: &Ledger, scope: &Scope, id: &ThreadId) -> Result<
         range.cursor = page.next_cursor;
     }
     runs.sort();
-    Ok(runs.into_iter().map(|(_, run)| run).collect())
+    Ok(runs)
 }
 
 /// A log from its beginning, a page at a time.
@@ -183,6 +185,8 @@ struct Teller<'a> {
     ledger: &'a Ledger,
     scope: &'a Scope,
     thread: &'a ThreadId,
+    /// Whether it is one run that is told.
+    only: bool,
     full: bool,
     current: Option<Run>,
     /// Runs whose header was printed; ids only, and few in a thread beside its events.
@@ -383,15 +387,25 @@ impl Teller<'_> {
     }
 
     async fn end(&self, output: &mut Output) -> Result<(), Failure> {
-        if self.runs == 0 {
-            let filter = RunFilter { thread_id: Some(self.thread.clone()), ..RunFilter::default() };
-            let runs = self.ledger.runs().list(self.scope, &filter, &ListRange::newest(1)).await?;
-            return output.line(match runs.items.first() {
-                Some(_) => "no events of its runs are left; `runledger runs --thread` still lists them",
-                None => "no runs",
-            });
+        let begun = if self.only {
+            1
+        } else {
+            let runs = runs_in_order(self.ledger, self.scope, self.thread).await?;
+            runs.iter().filter(|(first_seq, _)| *first_seq < u64::MAX).count() as u64
+        };
+        if begun == 0 {
+            return output.line("no runs");
         }
+        // Their rows say where their events were.
+        let gone = begun.saturating_sub(self.runs);
         output.line("")?;
+        if gone > 0 {
+            let note = format!("no events are left of {}; `usage` tells its tokens", counted(gone, "run"));
+            output.line(output.style().paint(Tone::Faint, &note))?;
+        }
+        if self.runs == 0 {
+            return Ok(());
+        }
         let runs = if self.runs == 1 { "1 run".to_owned() } else { format!("{} runs", grouped(self.runs)) };
         output.line(output.style().paint(Tone::Title, &format!("{runs}, {}", tokens(&self.totals))))
     }

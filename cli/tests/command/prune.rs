@@ -42,7 +42,7 @@ async fn a_dry_run_says_what_goes_and_then_it_is_gone() {
     }
     let told = place.run(&["replay", "weather"]).await;
     assert_eq!(told.code, 0, "{}", told.err);
-    assert!(told.out.contains("no events of its runs are left"), "{}", told.out);
+    assert!(told.out.contains("no events are left of 2 runs; "), "{}", told.out);
 }
 
 #[tokio::test]

@@ -71,6 +71,9 @@
 //!
 //! # Limits
 //!
+//! An archive is what a thread was when it was written. Where events were pruned since, `replace` puts
+//! what is left in the place of all: export to another folder then.
+//!
 //! While a thread is written to SQLite, other writers of that file wait, as for any transaction. Agent runs
 //! that belong to no thread are in no archive.
 
