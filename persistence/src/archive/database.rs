@@ -75,6 +75,11 @@ impl<'a> DatabaseReader<'a> {
             Dialect::Sqlite => TransactionOptions::default(),
         };
         let snapshot = database.reader.begin(options).await.map_err(failed(READING))?;
+        if database.dialect == Dialect::Postgres {
+            // It locks nothing, and waits for whatever the rows are written to.
+            let sql = "SET LOCAL idle_in_transaction_session_timeout = 0";
+            snapshot.execute_unprepared(sql).await.map_err(failed(READING))?;
+        }
         let mut reader = Self { database, snapshot, thread: thread.clone(), table: 0, after: Vec::new() };
         // The first table holds the head.
         let found = reader.page().await?;
