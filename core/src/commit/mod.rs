@@ -346,6 +346,28 @@ pub struct Prepared {
 pub const CHILD_THREAD: &str = "child thread";
 
 impl Prepared {
+    /// Its events with the numbers they get, `base` being the first.
+    pub fn into_events(self, base: u64) -> impl Iterator<Item = Event> {
+        let Self { thread_id, run_id, mark, events, sizes, .. } = self;
+        events.into_iter().zip(sizes).zip(0..).map(move |((draft, size), place)| Event {
+            thread_id: thread_id.clone(),
+            seq: base + place,
+            run_id: run_id.clone(),
+            journal_ordinal: mark.map(|mark| mark.ordinal + place),
+            event_type: draft.event_type,
+            category: draft.category,
+            caller: draft.caller,
+            task_id: draft.task_id,
+            item: draft.item,
+            once_key: draft.once_key,
+            content: draft.content,
+            content_bytes: size.bytes,
+            truncated: size.truncated,
+            metadata: draft.metadata,
+            created_at: draft.created_at,
+        })
+    }
+
     /// The threads whose own model calls the commit's repeat. Each must have been the scope's, else
     /// the commit is [`Error::NotFound`] of a [`CHILD_THREAD`].
     pub fn child_threads(&self) -> impl Iterator<Item = &ThreadId> {

@@ -378,27 +378,6 @@ impl Log {
     }
 
     fn store_events(&mut self, prepared: Prepared, base: u64) {
-        let Prepared { thread_id, run_id, mark, events, sizes, .. } = prepared;
-        for (offset, (draft, size)) in events.into_iter().zip(sizes).enumerate() {
-            let seq = base + offset as u64;
-            let event = Event {
-                thread_id: thread_id.clone(),
-                seq,
-                run_id: run_id.clone(),
-                journal_ordinal: mark.map(|mark| mark.ordinal + offset as u64),
-                event_type: draft.event_type,
-                category: draft.category,
-                caller: draft.caller,
-                task_id: draft.task_id,
-                item: draft.item,
-                once_key: draft.once_key,
-                content: draft.content,
-                content_bytes: size.bytes,
-                truncated: size.truncated,
-                metadata: draft.metadata,
-                created_at: draft.created_at,
-            };
-            self.events.insert(seq, event);
-        }
+        self.events.extend(prepared.into_events(base).map(|event| (event.seq, event)));
     }
 }

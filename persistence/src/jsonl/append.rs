@@ -19,7 +19,7 @@ impl Writer<'_> {
             self.recover()?;
         }
         self.mended(|writer| writer.judge(&prepared))?;
-        let events = numbered(prepared, self.next_seq());
+        let events: Vec<Event> = prepared.into_events(self.next_seq()).collect();
         self.store(&events)?;
         let seqs = events.iter().map(|event| event.seq).collect();
         let receipt = Receipt { seqs, already_stored: 0, next_seq: self.next_seq(), epoch: 0 };
@@ -208,27 +208,4 @@ impl Added {
         }
         Ok(Self { lines, entries, entry_bytes, row, row_line })
     }
-}
-
-/// The events of a commit with the numbers they get.
-fn numbered(prepared: Prepared, base: u64) -> Vec<Event> {
-    let Prepared { thread_id, run_id, events, sizes, .. } = prepared;
-    let numbered = (base..).zip(events.into_iter().zip(sizes)).map(|(seq, (draft, size))| Event {
-        thread_id: thread_id.clone(),
-        seq,
-        run_id: run_id.clone(),
-        journal_ordinal: None,
-        event_type: draft.event_type,
-        category: draft.category,
-        caller: draft.caller,
-        task_id: draft.task_id,
-        item: draft.item,
-        once_key: draft.once_key,
-        content: draft.content,
-        content_bytes: size.bytes,
-        truncated: size.truncated,
-        metadata: draft.metadata,
-        created_at: draft.created_at,
-    });
-    numbered.collect()
 }
