@@ -2,8 +2,8 @@
 
 use runledger_core::{Error, Result, ThreadId};
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseBackend, DatabaseTransaction, IsolationLevel, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions, Value,
+    AccessMode, ConnectionTrait, DatabaseTransaction, IsolationLevel, QueryResult, SqliteTransactionMode,
+    Statement, TransactionOptions, Value,
 };
 
 use super::census::Census;
@@ -24,28 +24,6 @@ const ROWS: usize = 500;
 
 const READING: &str = "to read a thread";
 const WRITING: &str = "to write a thread";
-
-/// The threads after one, in the order of their ids.
-pub(super) async fn threads_after(database: &Database, after: Option<&ThreadId>) -> Result<Vec<ThreadId>> {
-    let (condition, values) = match after {
-        Some(thread) => ("WHERE thread_id > $1 ", vec![Value::from(thread.as_str())]),
-        None => ("", Vec::new()),
-    };
-    let sql = format!("SELECT thread_id FROM thread_heads {condition}ORDER BY thread_id LIMIT 1000");
-    let statement = Statement::from_sql_and_values(database.reader.get_database_backend(), sql, values);
-    let rows = database.reader.query_all_raw(statement).await.map_err(failed(READING))?;
-    let id = |row: &QueryResult| ThreadId::new(row.try_get_by_index::<String>(0).map_err(unreadable)?);
-    rows.iter().map(id).collect()
-}
-
-/// How many threads there are, deleted ones included.
-pub(super) async fn count_threads(database: &Database) -> Result<u64> {
-    let sql = "SELECT COUNT(*) FROM thread_heads";
-    let statement = Statement::from_string(database.reader.get_database_backend(), sql);
-    let row = database.reader.query_one_raw(statement).await.map_err(failed(READING))?;
-    let count = row.map(|row| row.try_get_by_index::<i64>(0)).transpose().map_err(unreadable)?;
-    Ok(u64::try_from(count.unwrap_or_default()).unwrap_or_default())
-}
 
 fn failed(operation: &'static str) -> impl Fn(sea_orm::DbErr) -> Error {
     move |error| error_map::map(operation, error)
@@ -286,7 +264,6 @@ impl Writer<'_> {
     }
 
     fn statement(&self, sql: String, values: Vec<Value>) -> Statement {
-        let backend: DatabaseBackend = self.transaction.get_database_backend();
-        Statement::from_sql_and_values(backend, sql, values)
+        Statement::from_sql_and_values(self.transaction.get_database_backend(), sql, values)
     }
 }

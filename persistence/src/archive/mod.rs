@@ -90,6 +90,7 @@ use runledger_core::{Error, ErrorKind, Result, ThreadId};
 
 use crate::SqlLedger;
 use crate::error_map::{self, Trouble};
+use crate::sql::walk::Walk;
 use database::DatabaseReader;
 use file::{FileReader, FileWriter, Folder};
 use row::Row;
@@ -184,14 +185,14 @@ pub async fn copy(
             }
         }
         (Place::Ledger(ledger), None) => {
-            done.of = database::count_threads(&ledger.database).await?;
-            let mut threads = database::threads_after(&ledger.database, None).await?;
+            done.of = Walk::All.count(&ledger.database).await?;
+            let mut threads = Walk::All.after(&ledger.database, None).await?;
             while let Some(last) = threads.last().cloned() {
                 for thread in &threads {
                     copying.thread(Source::Thread(thread), &mut report).await?;
                     step(&mut done, &mut progress);
                 }
-                threads = database::threads_after(&ledger.database, Some(&last)).await?;
+                threads = Walk::All.after(&ledger.database, Some(&last)).await?;
             }
         }
         (Place::Folder(folder), None) => {

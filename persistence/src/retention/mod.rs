@@ -50,6 +50,7 @@ use crate::SqlLedger;
 use crate::connect::Database;
 use crate::dialect::Dialect;
 use crate::sql::prune::{self, Applied, Surveyed};
+use crate::sql::walk::Walk;
 
 /// The longest that other writers of a SQLite file are left alone between two batches.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -80,7 +81,7 @@ impl SqlLedger {
             database,
             applied: Applied { policy: policy.clone(), cutoff },
             progress: PruneProgress {
-                threads: prune::count_threads(database).await?,
+                threads: Walk::Alive.count(database).await?,
                 ..PruneProgress::default()
             },
             tell: &mut progress,
@@ -128,7 +129,7 @@ impl Pruning<'_> {
     async fn all(&mut self) -> Result<()> {
         let mut after: Option<ThreadId> = None;
         loop {
-            let page = prune::threads(self.database, after.as_ref()).await?;
+            let page = Walk::Alive.after(self.database, after.as_ref()).await?;
             for thread in &page {
                 self.thread(thread).await?;
                 self.progress.threads_done += 1;

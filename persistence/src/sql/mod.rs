@@ -24,6 +24,7 @@ mod runs;
 mod threads;
 mod usage;
 mod visibility;
+pub(crate) mod walk;
 
 use std::sync::Arc;
 

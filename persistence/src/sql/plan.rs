@@ -21,6 +21,7 @@ use sea_orm::{
     TransactionTrait,
 };
 
+use super::walk::Walk;
 use super::{events, items, leases, probe, prune, runs, threads, usage};
 use crate::retention::PrunePolicy;
 
@@ -256,7 +257,8 @@ fn pruning(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     let statement = prune::first_seq(backend, &thread, at, "t1-r90");
     case("prune, first seq", "runs", by_time, Order::Sorted, statement);
     for (after, order) in [(Some(&thread), Order::Index), (None, Order::Walk)] {
-        case("prune, threads", "thread_heads", "pk", order, prune::page_of_threads(backend, after));
+        case("prune, threads", "thread_heads", "pk", order, Walk::Alive.page(backend, after));
+        case("copy, threads", "thread_heads", "pk", order, Walk::All.page(backend, after));
     }
 }
 

@@ -23,9 +23,6 @@ const BATCH_BYTES: u64 = 64 << 20;
 /// How many numbers a batch reaches over at most: what stays between the events that go is read too.
 const BATCH_SEQS: i64 = 10_000;
 
-/// Threads of one page.
-const PAGE_THREADS: u64 = 500;
-
 /// What an event takes: its payload as it is stored, and its metadata.
 const BYTES: &str = "octet_length(run_events.content) + COALESCE(octet_length(run_events.metadata), 0)";
 
@@ -201,16 +198,6 @@ pub(super) fn first_seq(
     Statement::from_sql_and_values(backend, sql, values)
 }
 
-/// The threads that are there, in the order of their ids.
-pub(super) fn page_of_threads(backend: DatabaseBackend, after: Option<&ThreadId>) -> Statement {
-    let sql = format!(
-        "SELECT thread_id FROM thread_heads WHERE thread_id > $1 AND state <> 'deleted'
-         ORDER BY thread_id LIMIT {PAGE_THREADS}"
-    );
-    // No id is empty.
-    Statement::from_sql_and_values(backend, sql, [after.map_or("", ThreadId::as_str).into()])
-}
-
 /// Removes the items whose completion is gone: their content was in it.
 pub(super) fn delete_items(backend: DatabaseBackend, thread: &ThreadId, span: Span) -> Statement {
     let sql = "DELETE FROM thread_items
@@ -242,21 +229,6 @@ pub(crate) async fn cutoff(database: &Database, older_than: std::time::Duration)
     let found = rows(&database.reader, "to read its clock", statement).await?;
     let row = found.first().ok_or_else(|| Error::corrupt("row", "the database's clock says nothing"))?;
     row.try_get_by_index(0).map_err(unreadable)
-}
-
-/// How many threads there are.
-pub(crate) async fn count_threads(database: &Database) -> Result<u64> {
-    let sql = "SELECT COUNT(*) FROM thread_heads WHERE state <> 'deleted'";
-    let statement = Statement::from_string(database.reader.get_database_backend(), sql);
-    let found = rows(&database.reader, "to count the threads", statement).await?;
-    found.first().map_or(Ok(0), |row| count(row, 0))
-}
-
-/// The threads that come after one in the order of their ids; none at the end.
-pub(crate) async fn threads(database: &Database, after: Option<&ThreadId>) -> Result<Vec<ThreadId>> {
-    let statement = page_of_threads(database.reader.get_database_backend(), after);
-    let found = rows(&database.reader, "to list the threads", statement).await?;
-    found.iter().map(|row| ThreadId::new(row.try_get_by_index::<String>(0).map_err(unreadable)?)).collect()
 }
 
 /// What a thread holds of a category, and what of it goes.
