@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runledger_core::{
-    Caller, Cursor, EventType, ListRange, OperationKind, OwnerId, RunId, RunStatus, Scope, SeqRange, TaskId,
-    ThreadId, Timestamp,
+    Caller, Cursor, Error, EventType, ListRange, OperationKind, OwnerId, RunId, RunStatus, Scope, SeqRange,
+    TaskId, ThreadId, Timestamp, UsageBy,
 };
 use runledger_migration::DEFAULT_DATABASE_URL;
 
+use crate::command::agent_runs::{AgentRunArgs, AgentRunsArgs};
+use crate::command::context::{CompactArgs, ContextArgs};
 use crate::command::copy::{ArchiveArgs, CopyArgs};
 use crate::command::prune::PruneArgs;
 use crate::command::spool::SpoolArgs;
+use crate::command::upkeep::{BackupArgs, DeletionsArgs, EraseOwnerArgs, VacuumArgs};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -45,16 +48,32 @@ pub enum Command {
     Messages(LogArgs),
     /// List the events of a thread or a run.
     Events(EventsArgs),
-    /// Sum up model calls, tokens and cost of a thread or a run.
+    /// Sum up model calls, tokens and cost: of a thread or a run, or of all by model, day, owner and more.
     Usage(UsageArgs),
+    /// List agent runs, newest first, without their outputs and steps.
+    AgentRuns(AgentRunsArgs),
+    /// Tell an agent run: its goal, its steps, what came of it and what it took.
+    AgentRun(AgentRunArgs),
     /// Tell a thread's runs: what was said, which tools ran, what it took.
     Replay(ReplayArgs),
+    /// Show the messages a model would be sent next on a thread.
+    Context(ContextArgs),
+    /// Replace old messages of a thread's context window by a note; the log keeps them.
+    Compact(CompactArgs),
     /// Write threads to files, or read them from there.
     Archive(ArchiveArgs),
     /// Copy threads from one place to another, with everything of them.
     Copy(CopyArgs),
     /// Remove old events and give their space back; runs, usage and threads stay.
     Prune(PruneArgs),
+    /// List what was deleted, by whom and why, newest first.
+    Deletions(DeletionsArgs),
+    /// Take an owner's name off everything, or delete everything of an owner.
+    EraseOwner(EraseOwnerArgs),
+    /// Copy a SQLite database to a new file while it is in use.
+    Backup(BackupArgs),
+    /// Give the free space of a SQLite file back.
+    Vacuum(VacuumArgs),
     /// List or store what journals left on the disk while the database was away.
     Spool(SpoolArgs),
     /// Make or check the database's schema.
@@ -318,23 +337,80 @@ fn caller(text: &str) -> runledger_core::Result<Caller> {
     Caller::new(text)
 }
 
+/// By what model calls are summed.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SummedBy {
+    /// The model that answered.
+    Model,
+    /// Who made the call.
+    Caller,
+    /// The run.
+    Run,
+    /// The day, in UTC.
+    Day,
+    /// Whose thread it was.
+    Owner,
+    /// The round of the agent's loop; needs --thread or --run.
+    Round,
+    /// The thread.
+    Thread,
+}
+
+impl From<SummedBy> for UsageBy {
+    fn from(by: SummedBy) -> Self {
+        match by {
+            SummedBy::Model => Self::Model,
+            SummedBy::Caller => Self::Caller,
+            SummedBy::Run => Self::Run,
+            SummedBy::Day => Self::Day,
+            SummedBy::Owner => Self::Owner,
+            SummedBy::Round => Self::Round,
+            SummedBy::Thread => Self::Thread,
+        }
+    }
+}
+
 /// Arguments of `usage`.
 #[derive(Args, Clone, Debug)]
 #[expect(missing_docs, reason = "documented at their types; comments here would be their help")]
 pub struct UsageArgs {
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// Of a thread: leave out the run that has not ended.
+    /// The thread.
+    #[arg(long, required_unless_present_any = ["run", "by"])]
+    pub thread: Option<ThreadId>,
+    /// The run.
     #[arg(long)]
+    pub run: Option<RunId>,
+    /// Sum up by this. Without a thread or a run: all calls there are, those of deleted threads too.
+    #[arg(long, value_enum)]
+    pub by: Option<SummedBy>,
+    /// Of a thread: with all its sub-agents' threads, each call once.
+    #[arg(long, requires_all = ["by", "thread"], conflicts_with = "run")]
+    pub tree: bool,
+    /// Only calls that ended on this day or later, in UTC: 2026-11-21, or 2026-11-21T08:00:00Z.
+    #[arg(long, value_name = "DATE", requires = "by", value_parser = |text: &str| date("from", text))]
+    pub from: Option<Timestamp>,
+    /// Only calls that ended before this day.
+    #[arg(long, value_name = "DATE", requires = "by", value_parser = |text: &str| date("before", text))]
+    pub before: Option<Timestamp>,
+    /// Of a thread: leave out the run that has not ended.
+    #[arg(long, conflicts_with = "by")]
     pub ended: bool,
-    /// Of a run: model calls listed at most, 1 to 1000.
+    /// Model calls of a run, or sums, listed at most, 1 to 1000.
     #[arg(long, default_value_t = runledger_core::DEFAULT_LIMIT)]
     pub limit: u32,
-    /// Of a run: where the previous page ended, its `next_cursor`.
+    /// Where the previous page ended: its `next_cursor`.
     #[arg(long)]
     pub cursor: Option<String>,
     #[command(flatten)]
     pub reader: ReaderArgs,
+}
+
+/// A day, or a moment of one.
+fn date(field: &'static str, text: &str) -> runledger_core::Result<Timestamp> {
+    let moment = if text.contains(['T', 't', ' ']) { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    Timestamp::parse(field, &moment).map_err(|_| {
+        Error::invalid(field, format!("{text:?} is no date; give 2026-11-21 or 2026-11-21T08:00:00Z"))
+    })
 }
 
 /// Arguments of `replay`.
@@ -364,13 +440,21 @@ impl Command {
             Self::Import(args) => args.json,
             Self::Threads(args) => args.reader.json,
             Self::Runs(args) => args.reader.json,
+            Self::AgentRuns(args) => args.reader.json,
+            Self::AgentRun(args) => args.reader.json,
             Self::Messages(args) => args.reader.json,
             Self::Events(args) => args.reader.json,
             Self::Usage(args) => args.reader.json,
             Self::Replay(args) => args.reader.json,
+            Self::Context(args) => args.openai || args.reader.json,
+            Self::Compact(args) => args.reader.json,
             Self::Archive(args) => args.wants_json(),
             Self::Copy(args) => args.selection.json,
             Self::Prune(args) => args.json,
+            Self::Deletions(args) => args.json,
+            Self::EraseOwner(args) => args.json,
+            Self::Backup(_) => false,
+            Self::Vacuum(args) => args.json,
             Self::Spool(args) => args.wants_json(),
         }
     }

@@ -29,11 +29,14 @@ pub use args::{
     Cli, Command, DatabaseArgs, DemoArgs, EventsArgs, Format, ImportArgs, ListArgs, LogArgs, ReaderArgs,
     ReplayArgs, RunsArgs, SeqArgs, TargetArgs, ThreadsArgs, UsageArgs,
 };
+pub use command::agent_runs::{AgentRunArgs, AgentRunsArgs};
+pub use command::context::{CompactArgs, ContextArgs};
 pub use command::copy::{
     ArchiveArgs, ArchiveCommand, ArchiveExportArgs, ArchiveImportArgs, CopyArgs, PlaceUrl, SelectionArgs,
 };
 pub use command::prune::PruneArgs;
 pub use command::spool::{SpoolArgs, SpoolCommand, SpoolListArgs, SpoolRecoverArgs};
+pub use command::upkeep::{BackupArgs, DeletionsArgs, EraseOwnerArgs, VacuumArgs};
 pub use failure::{Failure, Shown};
 pub use output::Output;
 use runledger_persistence::SqlLedger;
@@ -91,6 +94,22 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Copy(args) => command::copy::run(args, output).await,
         Command::Prune(args) => command::prune::run(args, output).await,
         Command::Spool(args) => command::spool::run(args, output).await,
+        Command::Deletions(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::upkeep::deletions(args, &ledger, output).await).await
+        }
+        Command::EraseOwner(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::upkeep::erase_owner(args, &ledger, output).await).await
+        }
+        Command::Backup(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::upkeep::backup(args, &ledger, output).await).await
+        }
+        Command::Vacuum(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::upkeep::vacuum(args, &ledger, output).await).await
+        }
         Command::Replay(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::replay::run(args, &ledger, output).await).await
@@ -103,6 +122,14 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::readers::runs(args, &ledger, output).await).await
         }
+        Command::AgentRuns(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::agent_runs::list(args, &ledger, output).await).await
+        }
+        Command::AgentRun(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::agent_runs::show(args, &ledger, output).await).await
+        }
         Command::Messages(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::readers::messages(args, &ledger, output).await).await
@@ -113,7 +140,15 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
         }
         Command::Usage(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;
-            closing(&ledger, command::readers::usage(args, &ledger, output).await).await
+            closing(&ledger, command::usage::usage(args, &ledger, output).await).await
+        }
+        Command::Context(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::context::show(args, &ledger, output).await).await
+        }
+        Command::Compact(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::context::compact(args, &ledger, output).await).await
         }
         Command::Migrate(_) => Ok(()),
     }

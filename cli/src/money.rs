@@ -33,6 +33,14 @@ pub(crate) fn shown(nanos: u64) -> String {
     format!("${dollars}.{:04}", rest / 100_000)
 }
 
+/// Billionths of a dollar, all digits of them.
+pub(crate) fn exact(nanos: u64) -> String {
+    let (dollars, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+    let cents = format!("{rest:09}");
+    let (cents, below) = cents.split_at(2);
+    format!("${dollars}.{cents}{}", below.trim_end_matches('0'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +77,14 @@ mod tests {
         assert_eq!(
             [0, 12_000, 344_530_600, 2_000_000_000].map(shown),
             ["-", "$0.000012", "$0.3445", "$2.0000"]
+        );
+    }
+
+    #[test]
+    fn sums_of_costs_are_shown_to_the_last_digit() {
+        assert_eq!(
+            [0, 12_000, 344_530_600, 2_000_000_000, 7_100_000_001].map(exact),
+            ["$0.00", "$0.000012", "$0.3445306", "$2.00", "$7.100000001"]
         );
     }
 }

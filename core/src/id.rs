@@ -124,6 +124,10 @@ id_types! {
     CallId = "call_id";
     /// A delegated task whose events share it.
     TaskId = "task_id";
+    /// A goal-driven run with its whole transcript.
+    AgentRunId = "agent_run_id";
+    /// A question to a person. Unique within its thread.
+    InteractionId = "interaction_id";
     /// A process that executes runs, new at each start.
     WorkerId = "worker_id";
     /// One model call, in the ids of whoever counted it. Unique within its thread.
@@ -166,6 +170,14 @@ impl SourceId {
             Ok(source) if !source.is_external() => source,
             Ok(_) | Err(_) => Self(format!("#{}", crate::text::fingerprint(&whole)).into()),
         }
+    }
+
+    /// The id under which a sub-agent's run is charged to the run that spawned it: the same run is the same id.
+    #[must_use]
+    pub fn of_child(thread: &ThreadId, run: &RunId) -> Self {
+        // The length says where the thread's id ends, so that no two runs look alike.
+        let whole = format!("{}:{thread}/{run}", thread.as_str().len());
+        Self(format!("child/{}", crate::text::fingerprint(&whole)).into())
     }
 
     /// The id of a model call whose answer is this item, where items have ids of their own on the

@@ -104,6 +104,105 @@ impl RawJson {
     }
 }
 
+/// How deep the one spelling of a document is nested at most.
+const CANONICAL_DEPTH: usize = 60;
+
+/// How many digits a number may have in it, and how far its power of ten may be from 0.
+const CANONICAL_DIGITS: usize = 1_000;
+
+/// The most zeros that are written out between a number's digits and its decimal point.
+const WRITTEN_ZEROS: i64 = 20;
+
+impl RawJson {
+    /// The document in the one spelling that its value has: keys in order, each once, no white space,
+    /// numbers by their digits, characters as themselves. It is what a jsonb column can keep, so
+    /// that what comes back from one is byte for byte what went in.
+    ///
+    /// What such a column may not take stands there as text: what is nested more than 60 deep, a number of
+    /// more than 1,000 digits, and what is no JSON at all.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        let escaped = crate::text::escape_jsonb(&self.0);
+        let mut out = String::with_capacity(escaped.len());
+        write_canonical(&escaped, CANONICAL_DEPTH, &mut out);
+        Self(crate::text::unescape_jsonb(&out).as_ref().into())
+    }
+}
+
+/// Takes a document without halves of surrogate pairs.
+fn write_canonical(document: &str, depth: usize, out: &mut String) {
+    if try_write_canonical(document, depth, out).is_none() {
+        // As it was spelled before it was escaped; the text itself is escaped then.
+        let spelled = serde_json::Value::from(crate::text::unescape_jsonb(document).as_ref()).to_string();
+        out.push_str(&crate::text::escape_jsonb(&spelled));
+    }
+}
+
+/// `None`, with nothing written, where the document is to be written as text.
+fn try_write_canonical(document: &str, depth: usize, out: &mut String) -> Option<()> {
+    let document = document.trim_matches([' ', '\t', '\r', '\n']);
+    match document.chars().next()? {
+        '{' => {
+            let depth = depth.checked_sub(1)?;
+            let members = serde_json::from_str::<BTreeMap<String, &RawValue>>(document).ok()?;
+            out.push('{');
+            for (number, (key, value)) in members.iter().enumerate() {
+                if number > 0 {
+                    out.push(',');
+                }
+                out.push_str(&serde_json::Value::from(key.as_str()).to_string());
+                out.push(':');
+                write_canonical(value.get(), depth, out);
+            }
+            out.push('}');
+        }
+        '[' => {
+            let depth = depth.checked_sub(1)?;
+            let elements = serde_json::from_str::<Vec<&RawValue>>(document).ok()?;
+            out.push('[');
+            for (number, element) in elements.iter().enumerate() {
+                if number > 0 {
+                    out.push(',');
+                }
+                write_canonical(element.get(), depth, out);
+            }
+            out.push(']');
+        }
+        '"' => {
+            let text = serde_json::from_str::<String>(document).ok()?;
+            out.push_str(&serde_json::Value::from(text).to_string());
+        }
+        '-' | '0'..='9' => out.push_str(&canonical_number(document)?),
+        _ if ["true", "false", "null"].contains(&document) => out.push_str(document),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn canonical_number(number: &str) -> Option<String> {
+    let Decimal { is_negative, digits, exponent } = Decimal::parse(number)?;
+    if digits.is_empty() {
+        return Some("0".to_owned());
+    }
+    let count = i64::try_from(digits.len()).ok()?;
+    let most = i64::try_from(CANONICAL_DIGITS).ok()?;
+    if digits.len() > CANONICAL_DIGITS || exponent.checked_abs()? > most {
+        return None;
+    }
+    let sign = if is_negative { "-" } else { "" };
+    let zeros = |zeros: i64| "0".repeat(usize::try_from(zeros).unwrap_or(0));
+    Some(if (0..=WRITTEN_ZEROS).contains(&exponent) {
+        format!("{sign}{digits}{}", zeros(exponent))
+    } else if exponent < 0 && -exponent < count {
+        let (whole, fraction) = digits.split_at(usize::try_from(count + exponent).ok()?);
+        format!("{sign}{whole}.{fraction}")
+    } else if exponent < 0 && -exponent - count <= WRITTEN_ZEROS {
+        format!("{sign}0.{}{digits}", zeros(-exponent - count))
+    } else {
+        format!("{sign}{digits}e{exponent}")
+    })
+}
+
 /// `None` where one of them cannot be read.
 fn same_value(one: &str, other: &str) -> Option<bool> {
     if one == other {
@@ -247,7 +346,56 @@ mod tests {
         assert_eq!(raw.decode_lossy::<Value>().unwrap(), json!(["\u{fffd}", "😀", "\\udce9"]));
     }
 
+    #[test]
+    fn a_value_has_one_spelling() {
+        let canonical = |text: &str| RawJson::from_stored(text).canonical().as_str().to_owned();
+        for (text, one) in [
+            (r#"{ "b" : 1.50, "a":[ -0.0, 1e3, 12E-1 ],"b":2 }"#, r#"{"a":[0,1000,1.2],"b":2}"#),
+            (r#""\u00e9\/\u0000\udce9""#, "\"é/\\u0000\\udce9\""),
+            (r#"{"\u0000":"\uf5e7"}"#, r#"{"\u0000":"\uf5e7"}"#),
+            ("0.00001", "0.00001"),
+            ("-123.456e1", "-1234.56"),
+            ("12345678901234567890123", "12345678901234567890123"),
+            ("1e40", "1e40"),
+            ("10000000000000000000000000000000000000000", "1e40"),
+            ("1e-40", "1e-40"),
+            ("1e2000", "\"1e2000\""),
+            ("not JSON", "\"not JSON\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(canonical(text), one, "{text}");
+        }
+        let nest = |depth: usize| format!("{}\"\\u0000\\\\\"{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(canonical(&nest(60)), nest(60));
+        let deep = canonical(&nest(61));
+        let told = format!("{}{}{}", "[".repeat(60), Value::from(nest(1)), "]".repeat(60));
+        assert_eq!(deep, told);
+    }
+
     proptest! {
+        /// The one spelling is the same value, has itself as its spelling, and is what every column takes.
+        #[test]
+        fn the_one_spelling_is_stable(
+            text in "(\\{\"[a-c\u{e9}]\": ?|\\[ ?){0,4}(-?[0-9]{1,20}(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,3})?|\"([a-f\u{f5e7}\u{e9}]|\\\\u[0-9a-f]{4}|\\\\[nt\"\\\\/]){0,8}\"|true|null)[\\]} ]{0,6}"
+        ) {
+            let document = RawJson::from_stored(&text);
+            let canonical = document.canonical();
+            prop_assert_eq!(&canonical.canonical(), &canonical);
+            let within = RawJson::from_stored(&format!("{{\"a\":{canonical}}}"));
+            prop_assert!(crate::text::require_jsonb("steps", &within).is_ok());
+            // As a column keeps it: other white space, escapes undone and made again.
+            let kept = crate::text::escape_jsonb(canonical.as_str()).replace(':', " : ");
+            if !text.contains(':') {
+                prop_assert_eq!(RawJson::from_stored(&crate::text::unescape_jsonb(&kept)).canonical(), canonical.clone());
+            }
+            if RawJson::parse("text", &text).is_ok() {
+                let plain = |raw: &RawJson| raw.decode_lossy::<Value>().ok();
+                if let (Some(one), Some(other)) = (plain(&document), plain(&canonical)) {
+                    prop_assert!(RawJson::from(one).is_same_value(&RawJson::from(other)), "{} {}", document, canonical);
+                }
+            }
+        }
+
         /// Whatever the text is, it is taken as it is or refused.
         #[test]
         fn any_text_is_one_document_or_refused(text in "[ \\[\\]{}\",:\\\\0-9eE.+\\-utrflsnad\\PC]{0,60}") {

@@ -78,7 +78,8 @@ pub use commit::{
 };
 pub use error::{Applied, BoxError, Error, ErrorKind, Result};
 pub use id::{
-    AssistantId, CallId, ItemId, MAX_ID_BYTES, OwnerId, RunId, SourceId, TaskId, ThreadId, WorkerId,
+    AgentRunId, AssistantId, CallId, InteractionId, ItemId, MAX_ID_BYTES, OwnerId, RunId, SourceId, TaskId,
+    ThreadId, WorkerId,
 };
 pub use json::RawJson;
 pub use memory::MemoryLedger;

@@ -135,7 +135,38 @@ impl Cursor {
     /// The position of a run: an id may be that of runs on several threads, so both are part of it.
     #[must_use]
     pub fn at_run(created_at: Timestamp, run: &RunId, thread: &ThreadId) -> Self {
-        Self::at(created_at, &format!("{}:{run}{thread}", run.as_str().len()))
+        Self::at_pair(created_at, run.as_str(), thread.as_str())
+    }
+
+    /// The position of a row that two ids tell apart from others of its time.
+    #[must_use]
+    pub fn at_pair(at: Timestamp, first: &str, second: &str) -> Self {
+        Self::at(at, &format!("{}:{first}{second}", first.len()))
+    }
+
+    /// The time and both ids of a cursor of [`Cursor::at_pair`], for those who implement a store.
+    pub fn pair_position(&self) -> Result<(Timestamp, &str, &str)> {
+        let (at, ids) = self.position()?;
+        let (length, ids) = ids.split_once(':').ok_or_else(invalid_cursor)?;
+        let length: usize = length.parse().map_err(|_| invalid_cursor())?;
+        let (first, second) = ids.split_at_checked(length).ok_or_else(invalid_cursor)?;
+        // What no id has, PostgreSQL does not even take.
+        if first.is_empty() || second.is_empty() || ids.contains('\0') {
+            return Err(invalid_cursor());
+        }
+        Ok((at, first, second))
+    }
+
+    /// The position of a deletion.
+    #[must_use]
+    pub fn at_deletion(deleted_at: Timestamp, thread: &ThreadId, from_seq: u64) -> Self {
+        Self::at_pair(deleted_at, thread.as_str(), &from_seq.to_string())
+    }
+
+    /// The time, thread and first number of a cursor of [`Cursor::at_deletion`], for those who implement a store.
+    pub fn deletion_position(&self) -> Result<(Timestamp, &str, u64)> {
+        let (at, thread, from_seq) = self.pair_position()?;
+        Ok((at, thread, from_seq.parse().map_err(|_| invalid_cursor())?))
     }
 
     /// Takes a cursor that a listing returned earlier.
@@ -147,10 +178,7 @@ impl Cursor {
 
     /// The time, run id and thread id of a cursor of [`Cursor::at_run`], for those who implement a store.
     pub fn run_position(&self) -> Result<(Timestamp, RunId, ThreadId)> {
-        let (at, ids) = self.position()?;
-        let (length, ids) = ids.split_once(':').ok_or_else(invalid_cursor)?;
-        let length: usize = length.parse().map_err(|_| invalid_cursor())?;
-        let (run, thread) = ids.split_at_checked(length).ok_or_else(invalid_cursor)?;
+        let (at, run, thread) = self.pair_position()?;
         match (RunId::new(run), ThreadId::new(thread)) {
             (Ok(run), Ok(thread)) => Ok((at, run, thread)),
             _ => Err(invalid_cursor()),

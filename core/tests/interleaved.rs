@@ -9,9 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, Applied, CancelAction, Claim, Claimable, Error, EventDraft, Finish, JournalMark, Lease,
-    Ledger, ListRange, MemoryLedger, NewLease, NewRun, NewThread, Outcome, Page, Result, Run, RunFilter,
-    RunId, RunProgress, RunStatus, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
+    Admission, Applied, CancelAction, Claim, Claimable, Error, Estimate, EventDraft, Finish, JournalMark,
+    Lease, Ledger, ListRange, MemoryLedger, NewLease, NewRun, NewThread, Outcome, Page, Reservation, Reserve,
+    Result, Run, RunFilter, RunId, RunProgress, RunStatus, RunStore, Scope, Stores, Sweep, ThreadId,
+    Timestamp, Visibility, WorkerId,
 };
 
 /// The runs of a ledger, of which those on the thread `b` cannot be read so many times, and one is ended
@@ -72,6 +73,28 @@ impl RunStore for Disturbed {
         self.inner.rewind(scope, thread, run).await
     }
 
+    async fn reserve(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> Result<Reservation> {
+        self.inner.reserve(scope, thread, run, epoch, wanted).await
+    }
+
+    async fn release(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        estimate: Estimate,
+    ) -> Result<()> {
+        self.inner.release(scope, thread, run, epoch, estimate).await
+    }
+
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
         if self.ends {
             let held = self.inner.lease(scope, thread, run).await?;
@@ -112,7 +135,6 @@ async fn scene(refusals: u32, refusal: fn() -> Error) -> Ledger {
         ends: false,
         acquires: false,
     };
-    let of = || Arc::new(inner.clone());
     for name in ["a", "b", "c"] {
         let thread = ThreadId::new(name).unwrap();
         let ledger = inner.ledger();
@@ -124,7 +146,7 @@ async fn scene(refusals: u32, refusal: fn() -> Error) -> Ledger {
     }
     runs.refusals.store(refusals, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(5)).await;
-    Ledger::new(of(), Arc::new(runs), of(), of(), of())
+    Ledger::new(Stores { runs: Arc::new(runs), ..Stores::all(Arc::new(inner.clone())) })
 }
 
 async fn sweep(ledger: &Ledger) -> (Vec<String>, Vec<String>) {
@@ -167,11 +189,10 @@ async fn an_end_that_is_overtaken_is_answered_with_the_stored_one() {
     let epoch = plain.admit(&Scope::System, new).await.unwrap().run.epoch;
     let action = CancelAction::Interrupt;
     plain.runs().request_cancel(&Scope::System, &thread, &run, action, Timestamp::now()).await.unwrap();
-    let of = || Arc::new(inner.clone());
     let refusal = || Error::corrupt("run", "unreadable");
     let runs =
         Disturbed { inner: inner.clone(), refusals: AtomicU32::new(0), refusal, ends: true, acquires: false };
-    let ledger = Ledger::new(of(), Arc::new(runs), of(), of(), of());
+    let ledger = Ledger::new(Stores { runs: Arc::new(runs), ..Stores::all(Arc::new(inner.clone())) });
     let outcome = Outcome::success();
     let finish = Finish {
         thread_id: thread,
@@ -182,6 +203,7 @@ async fn an_end_that_is_overtaken_is_answered_with_the_stored_one() {
         at: Timestamp::now(),
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     let finished = ledger.finish(&Scope::System, finish).await.unwrap();
     assert_eq!((finished.run.status, finished.receipt), (RunStatus::Interrupted, None));
@@ -193,11 +215,10 @@ async fn an_admission_is_answered_with_its_own_epoch() {
     let inner = MemoryLedger::new();
     let (thread, run) = (ThreadId::new("t").unwrap(), RunId::new("r").unwrap());
     inner.ledger().threads().create(&Scope::System, NewThread::new(thread.clone())).await.unwrap();
-    let of = || Arc::new(inner.clone());
     let refusal = || Error::corrupt("run", "unreadable");
     let runs =
         Disturbed { inner: inner.clone(), refusals: AtomicU32::new(0), refusal, ends: false, acquires: true };
-    let ledger = Ledger::new(of(), Arc::new(runs), of(), of(), of());
+    let ledger = Ledger::new(Stores { runs: Arc::new(runs), ..Stores::all(Arc::new(inner.clone())) });
     let admitted = ledger.admit(&Scope::System, NewRun::new(thread.clone(), run.clone())).await.unwrap();
     let stored = RunStore::get(&inner, &Scope::System, &thread, &run).await.unwrap();
     assert_eq!((admitted.run.epoch, stored.epoch), (1, 2));

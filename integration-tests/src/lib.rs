@@ -33,6 +33,9 @@
 //!
 //! A connection pool belongs to the runtime of the test that made it: tests share URLs, not pools.
 
+/// The agent of the example, in worker processes.
+#[path = "../../journal/examples/agent_loop/agent.rs"]
+mod agent_loop;
 pub mod audit;
 pub mod crew;
 mod database;

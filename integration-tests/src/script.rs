@@ -192,6 +192,7 @@ impl RunScript {
             events: vec![terminal(at(self.steps + 1)?)],
             usage: Vec::new(),
             progress: RunProgress::default(),
+            asks: Vec::new(),
         };
         let finished =
             patiently(&mut told.retried, async || ledger.finish(&SCOPE, finish.clone()).await).await?;

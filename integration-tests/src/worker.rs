@@ -2,12 +2,15 @@
 //! program `runledger-test-worker` many times, each with one [`Job`] as JSON, and read its [`Outcome`]s: one,
 //! but for a job that says what is durable as it goes on.
 
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use runledger_core::{Category, Commit, EventDraft, EventType, RawJson, RunId, Scope, ThreadId};
 use runledger_persistence::{Config, connect};
 use serde::{Deserialize, Serialize};
 
+use crate::agent_loop::{self, Part};
 use crate::crew;
 use crate::script::{Durable, ThreadScript};
 
@@ -39,6 +42,15 @@ pub enum Job {
         /// The event's once key.
         once_key: String,
     },
+    /// Lives a part of the agent loop that is the example of `runledger-journal`.
+    Agent {
+        /// The database.
+        url: String,
+        /// Where its tools work.
+        folder: PathBuf,
+        /// Which part.
+        part: AgentPart,
+    },
     /// Goes through a heap of runs with others.
     Crew(crew::CrewJob),
     /// Brings the schema up to date.
@@ -57,6 +69,20 @@ pub enum Job {
         /// Where to die on the way.
         death: Option<Death>,
     },
+}
+
+/// A part of the agent loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentPart {
+    /// Three sends.
+    Sends,
+    /// A fourth one, amid whose tool calls the process dies.
+    Killed,
+    /// Going on with it.
+    Resume,
+    /// Going on with it, and dying after one more call.
+    ResumeAndDie,
 }
 
 /// The place at which a worker ends its process, as a `kill -9` from outside would: nothing is
@@ -84,6 +110,11 @@ pub enum Outcome {
         seq: u64,
         /// Whether this worker wrote it.
         created: bool,
+    },
+    /// What the agent told.
+    Agent {
+        /// Line by line.
+        said: Vec<String>,
     },
     /// What it did of the heap.
     Crew(crew::CrewReport),
@@ -113,6 +144,7 @@ pub async fn work(job: Job, say: impl Fn(&Outcome) + Sync) -> Result<Outcome, St
         Job::PutIfAbsent { url, thread, run, once_key } => {
             put_if_absent(&url, &thread, &run, once_key).await.map_err(|error| chain(&error))
         }
+        Job::Agent { url, folder, part } => agent(&url, &folder, part).await,
         Job::Crew(job) => crew::work(&job).await.map(Outcome::Crew).map_err(|error| chain(&error)),
         Job::Migrate { url } => {
             let report = runledger_migration::up(&url, &runledger_migration::UpOptions::default())
@@ -168,6 +200,22 @@ async fn tell(
     futures_util::future::try_join_all(threads.iter().enumerate().map(tell)).await?;
     ledger.close().await;
     Ok(Outcome::Told)
+}
+
+async fn agent(url: &str, folder: &Path, part: AgentPart) -> Result<Outcome, String> {
+    let part = match part {
+        AgentPart::Sends => Part::Sends,
+        AgentPart::Killed => Part::Killed,
+        AgentPart::Resume => Part::Resume { dies: false },
+        AgentPart::ResumeAndDie => Part::Resume { dies: true },
+    };
+    let sql = connect(Config::new(url)).await.map_err(|error| chain(&error))?;
+    let said = Mutex::new(Vec::new());
+    let hear = |line: String| said.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    let done = agent_loop::act(sql.ledger(), folder, part, &hear).await;
+    sql.close().await;
+    done.map_err(|error| error.to_string())?;
+    Ok(Outcome::Agent { said: said.into_inner().unwrap_or_else(PoisonError::into_inner) })
 }
 
 async fn append(

@@ -135,10 +135,10 @@ impl Intake {
                     self.end = Some(self.made + 1);
                     let mut whole = size;
                     whole += finish.size();
-                    let FinishEntry { outcome, at, closing, reply } = *finish;
+                    let FinishEntry { outcome, asks, at, closing, reply } = *finish;
                     let mut batch = batch;
                     batch.add(closing.recorded);
-                    let ending = Ending { batch, terminal: closing.terminal, outcome, at };
+                    let ending = Ending { batch, terminal: closing.terminal, outcome, asks, at };
                     self.stash_piece(Piece::End(Box::new(ending)), whole);
                     Some(Ask::End(reply))
                 }

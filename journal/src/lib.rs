@@ -77,6 +77,7 @@
 //! ```
 
 pub mod adapters;
+mod agent_run_recorder;
 mod backoff;
 pub mod callbacks;
 mod intake;
@@ -90,8 +91,9 @@ mod sender;
 pub mod spool;
 mod writer;
 
+pub use agent_run_recorder::{AgentRunRecorder, EndedAgentRun, Ending, Recorded, record_agent_run};
 pub use lifecycle::{
-    Admission, ManagedRun, ManagerSettings, OnClaimed, QueuedRun, RunManager, StopReason, Takeover,
+    Admission, ManagedRun, ManagerSettings, OnClaimed, OnExpired, QueuedRun, RunManager, StopReason, Takeover,
 };
 pub use mapping::ItemIds;
 pub use report::{FinishedRun, QUARANTINED, Quarantined, Report};

@@ -11,7 +11,9 @@ use std::collections::VecDeque;
 use std::ops::{AddAssign, SubAssign};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use runledger_core::{EventDraft, Outcome, Result, RunProgress, Timestamp, UsageDraft};
+use runledger_core::{
+    EventDraft, ItemId, NewInteraction, Outcome, Result, RunProgress, Timestamp, UsageDraft,
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::mapping::run::Closing;
@@ -52,6 +54,11 @@ impl Size {
 
     fn of_call(call: &UsageDraft) -> usize {
         size_of::<UsageDraft>() + call.raw.as_ref().map_or(0, |raw| raw.as_str().len())
+    }
+
+    pub(crate) fn of_asks(asks: &[NewInteraction]) -> Self {
+        let texts = asks.iter().map(|ask| size_of::<NewInteraction>() + ask.request.as_str().len());
+        Self { events: 0, bytes: texts.sum() }
     }
 
     pub(crate) fn of(events: &[EventDraft], usage: &[UsageDraft], progress: &RunProgress) -> Self {
@@ -135,6 +142,7 @@ pub(crate) enum Entry {
 #[derive(Debug)]
 pub(crate) struct FinishEntry {
     pub(crate) outcome: Outcome,
+    pub(crate) asks: Vec<NewInteraction>,
     pub(crate) at: Timestamp,
     pub(crate) closing: Closing,
     pub(crate) reply: oneshot::Sender<Result<FinishedRun>>,
@@ -230,6 +238,11 @@ impl Shared {
         if wakes {
             self.wake.notify_one();
         }
+    }
+
+    /// Remembers the id of an item that is written past the queue.
+    pub(crate) fn note_item(&self, id: &ItemId) {
+        self.lock().mapper.note_item(id);
     }
 
     /// Queues a request. Where the writer is gone it is dropped, which tells whoever waits for it.
@@ -379,6 +392,7 @@ impl FinishEntry {
         let Recorded { events, usage, progress } = &self.closing.recorded;
         let mut size = Size::of(events, usage, progress);
         size += Size::of_event(&self.closing.terminal);
+        size += Size::of_asks(&self.asks);
         size
     }
 }
@@ -406,10 +420,15 @@ impl Batch {
         };
     }
 
-    /// One record per call: a later one completes one that took nothing, as a store would.
+    /// One record per call: a later one takes the place of one that took nothing, or of an estimate, as a
+    /// store would have it.
     fn add_usage(&mut self, call: UsageDraft) {
         match self.usage.iter_mut().find(|known| known.source_id == call.source_id) {
-            Some(known) if known.tokens.total == 0 => *known = call,
+            Some(known)
+                if known.tokens.total == 0 || known.estimated && !call.estimated && call.tokens.total > 0 =>
+            {
+                *known = call;
+            }
             Some(_) => {}
             None => self.usage.push(call),
         }

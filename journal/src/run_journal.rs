@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use runledger_core::view::transcript::Told;
 use runledger_core::{
-    Applied, Caller, Category, ContentText, Error, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus,
-    Ledger, NewRun, Origin, Outcome, RawJson, Result, Run, RunId, RunStatus, Scope, ThreadId, Timestamp,
-    UserMessage, WhenTaken,
+    Abort, Applied, Caller, Category, ClaimedItem, Commit, Compaction, ContentText, Error, ErrorKind,
+    EventDraft, EventType, Fold, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, Limits,
+    NewInteraction, NewRun, Origin, Outcome, PendingCall, RawJson, Reservation, Reserve, Result, Run, RunId,
+    RunStatus, Scope, ThreadId, Timestamp, ToolCall, Transition, UserMessage, WhenTaken, event_type,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +18,7 @@ use crate::callbacks::{
     ChainEnd, ChainStart, ChatModelStart, ExternalUsage, Failed, ItemRecord, LlmEnd, LlmStart,
     MiddlewareRecord, RuntimeCallbacks, SubagentRecord, ToolEnd, ToolError, ToolStart,
 };
-use crate::mapping::Mapper;
+use crate::mapping::{Counting, Mapper, Recorded, resumed};
 use crate::queue::{Entry, FinishEntry, Shared, Size};
 use crate::report::{FinishedRun, Report};
 use crate::sender::{Sender, Target};
@@ -49,6 +51,10 @@ pub struct Settings {
     pub cancel: Option<CancellationToken>,
     /// Whether model calls are counted.
     pub track_usage: bool,
+    /// Whether a counted call that failed, or never ended, is given an estimate of its input, because its
+    /// provider bills it: a token for four bytes of text and four a message. Without, it is counted with no
+    /// tokens. Its usage record says that it is estimated in either case.
+    pub estimate_failed: bool,
 }
 
 impl Default for Settings {
@@ -64,6 +70,17 @@ impl Default for Settings {
             overflow: Overflow::Memory,
             cancel: None,
             track_usage: true,
+            estimate_failed: true,
+        }
+    }
+}
+
+impl Settings {
+    fn counting(&self) -> Counting {
+        match (self.track_usage, self.estimate_failed) {
+            (false, _) => Counting::Nothing,
+            (true, false) => Counting::Told,
+            (true, true) => Counting::Estimates,
         }
     }
 }
@@ -127,6 +144,8 @@ impl SpoolSettings {
 #[derive(Debug)]
 pub struct RunJournal {
     shared: Arc<Shared>,
+    ledger: Ledger,
+    scope: Scope,
     run: Run,
     cancel: CancellationToken,
 }
@@ -171,12 +190,12 @@ impl RunJournal {
             new.admission.first_human_message = first_said(&new.input);
         }
         make_folder(&settings).await?;
-        let mapper = Mapper::new(new.run_id.clone(), settings.track_usage, &new.input);
+        let mapper = Mapper::new(new.run_id.clone(), settings.counting(), &new.input);
         let admitted = ledger.admit(scope, new).await?;
         if !admitted.created {
             return Err(Error::already_exists("run", &admitted.run.run_id));
         }
-        Self::open(ledger, scope, admitted.run, mapper, settings)
+        Self::open(ledger, scope, admitted.run, mapper, settings, 0)
     }
 
     /// Opens the journal of an active run from its beginning, to record the same callbacks again.
@@ -197,8 +216,47 @@ impl RunJournal {
         if !run.status.is_active() {
             return Err(Error::conflict("run status", "pending or running", &run.status));
         }
-        let mapper = Mapper::new(run.run_id.clone(), settings.track_usage, input);
-        Self::open(ledger, scope, run, mapper, settings)
+        let mapper = Mapper::new(run.run_id.clone(), settings.counting(), input);
+        Self::open(ledger, scope, run, mapper, settings, 0)
+    }
+
+    /// Opens the journal of a run that another process began, and that was
+    /// [resumed](Ledger::resume_run) for this one: it goes on where the log ends.
+    ///
+    /// Calls that are open are known: [`RunJournal::pending`] tells them, and the end of each ends its item. Ids
+    /// stay unique, model calls count on, and what a run records once is not recorded again. The runtime may
+    /// name its chains and model calls as the other process did. A run that has ended is `Conflict`; one that
+    /// was taken away since is [`Error::LeaseLost`].
+    ///
+    /// It is not [`RunJournal::replay`], which is told everything from the beginning.
+    pub async fn resume(
+        ledger: &Ledger,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        settings: Settings,
+    ) -> Result<Self> {
+        let run = ledger.runs().get(scope, thread, run).await?;
+        if !run.status.is_active() {
+            return Err(Error::conflict("run status", "pending or running", &run.status));
+        }
+        make_folder(&settings).await?;
+        Self::of_resumed(ledger, scope, run, settings).await
+    }
+
+    /// Opens the journal of a run that was just resumed, after [`make_folder`].
+    pub(crate) async fn of_resumed(
+        ledger: &Ledger,
+        scope: &Scope,
+        run: Run,
+        settings: Settings,
+    ) -> Result<Self> {
+        let mapper = resumed::read(ledger, scope, &run, settings.counting()).await?;
+        // After the log was read: whoever wrote since under the same epoch has the ordinal, and this journal is
+        // told by its first commit.
+        let head = ledger.threads().head(scope, &run.thread_id).await?;
+        head.require_held(&run.run_id, run.epoch)?;
+        Self::open(ledger, scope, run, mapper, settings, head.journal_ordinal)
     }
 
     /// Opens the journal of a run that was just admitted with `input`, after [`make_folder`].
@@ -209,11 +267,18 @@ impl RunJournal {
         input: &[EventDraft],
         settings: Settings,
     ) -> Result<Self> {
-        let mapper = Mapper::new(run.run_id.clone(), settings.track_usage, input);
-        Self::open(ledger, scope, run, mapper, settings)
+        let mapper = Mapper::new(run.run_id.clone(), settings.counting(), input);
+        Self::open(ledger, scope, run, mapper, settings, 0)
     }
 
-    fn open(ledger: &Ledger, scope: &Scope, run: Run, mapper: Mapper, settings: Settings) -> Result<Self> {
+    fn open(
+        ledger: &Ledger,
+        scope: &Scope,
+        run: Run,
+        mapper: Mapper,
+        settings: Settings,
+        ordinal: u64,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid("runtime", "is missing; open a journal inside a tokio runtime"))?;
         let bound = match &settings.overflow {
@@ -226,7 +291,7 @@ impl RunJournal {
             thread_id: run.thread_id.clone(),
             run_id: run.run_id.clone(),
             epoch: run.epoch,
-            ordinal: 0,
+            ordinal,
             started: run.status == RunStatus::Running,
             late: false,
         };
@@ -234,10 +299,10 @@ impl RunJournal {
         let sender = Sender::new(ledger.clone(), scope.clone(), target, settings.clone(), cancel.clone());
         let most = Size::of_commit(bound);
         runtime.spawn(Writer::new(Arc::clone(&shared), settings, head, most, sender).run());
-        Ok(Self { shared, run, cancel })
+        Ok(Self { shared, ledger: ledger.clone(), scope: scope.clone(), run, cancel })
     }
 
-    /// The run as it was admitted.
+    /// The run as it was admitted, or resumed.
     #[must_use]
     pub fn run(&self) -> &Run {
         &self.run
@@ -275,6 +340,23 @@ impl RunJournal {
         answer.await.unwrap_or_else(|_| Err(writer_gone()))
     }
 
+    /// Sets aside what a model call may use, if the run's budget has it: everything recorded so far is
+    /// waited for as by [`RunJournal::barrier`], so that what calls took is counted.
+    ///
+    /// The next model call that starts settles it with its usage record, failed or not, and what is left
+    /// comes back. So it is asked for before each call, and of calls that start together each settles one.
+    /// `Refused` says which limit ends the run: [`Outcome::budget_exhausted`].
+    /// A sub-agent's allowance is [`Ledger::delegate`].
+    pub async fn reserve(&self, wanted: Reserve) -> Result<Reservation> {
+        self.barrier().await?;
+        let Run { thread_id, run_id, epoch, .. } = &self.run;
+        let reservation = self.ledger.runs().reserve(&self.scope, thread_id, run_id, *epoch, wanted).await?;
+        if let Reservation::Granted(_) = &reservation {
+            self.shared.lock().mapper.reserved(wanted.estimate);
+        }
+        Ok(reservation)
+    }
+
     /// Ends the run now: closes what is still open and writes the terminal event, the status and the
     /// last totals in one commit. Given up, it goes on.
     ///
@@ -293,6 +375,88 @@ impl RunJournal {
     /// As [`RunJournal::finish`], at a given time.
     pub async fn finish_at(&self, outcome: Outcome, at: Timestamp) -> Result<FinishedRun> {
         self.ender().finish(outcome, at).await
+    }
+
+    /// Notes what an agent run came to.
+    pub(crate) fn record_output(&self, told: &Told, at: Timestamp) {
+        // Text and a number always have a JSON form, and a number that is none is left out.
+        let content = RawJson::encode("content", told).unwrap_or_default();
+        let event_type = EventType::from_stored(event_type::RUN_OUTPUT);
+        let event = EventDraft { created_at: at, ..EventDraft::new(event_type, Category::Outputs, content) };
+        self.shared.record(|_| Recorded { events: vec![event], ..Recorded::default() });
+    }
+
+    /// Ends the run now with questions to people: as interrupted, `waiting_for_input`. Their answers are given
+    /// with the admission of later runs ([`Admission::answer`](runledger_core::Admission::answer)), in any process;
+    /// nothing is held until then.
+    ///
+    /// `InvalidInput` where a question cannot be stored, `AlreadyExists` where its id is taken on the thread:
+    /// then the run goes on. Otherwise as [`RunJournal::finish`].
+    pub async fn finish_asking(&self, asks: Vec<NewInteraction>) -> Result<FinishedRun> {
+        self.check_asks(&asks).await?;
+        self.ender().finish_asking(asks, Timestamp::now()).await
+    }
+
+    /// Refuses questions that the end of the run would be refused for.
+    pub(crate) async fn check_asks(&self, asks: &[NewInteraction]) -> Result<()> {
+        let (outcome, at) = (waiting(), Timestamp::now());
+        let run = &self.run;
+        let end = Commit {
+            mark: Some(JournalMark { epoch: run.epoch, ordinal: 0 }),
+            events: vec![EventDraft::terminal(&outcome, None, at)],
+            transition: Some(Transition::Finish { outcome, asks: asks.to_vec(), at }),
+            ..Commit::of_run(run.thread_id.clone(), run.run_id.clone())
+        };
+        end.prepare(&Limits::default())?;
+        for NewInteraction { interaction_id, .. } in asks {
+            match self.ledger.interactions().get(&self.scope, &run.thread_id, interaction_id).await {
+                Ok(_) => return Err(Error::already_exists("interaction", interaction_id)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The run's tool calls that have no result, in the order they began: those that an earlier process left,
+    /// and those that a model asked for until now. Everything recorded is durable when they are told, so what
+    /// is executed was asked for in the log.
+    pub async fn pending(&self) -> Result<Vec<PendingCall>> {
+        self.barrier().await?;
+        let (thread, run) = (&self.run.thread_id, &self.run.run_id);
+        let open = self.ledger.open_items(&self.scope, thread, Some(run)).await?;
+        Ok(open.into_iter().filter_map(PendingCall::of).collect())
+    }
+
+    /// Claims a call before it is executed. [`ClaimedItem::claimed_before`] says whether an earlier process
+    /// claimed it, and may have executed it without a result being stored: what to do with such a call is the
+    /// runtime's decision. `LeaseLost` where the run was taken away, `Conflict` where this process claimed it
+    /// before, or it has ended.
+    pub async fn claim_call(&self, call: &PendingCall) -> Result<ClaimedItem> {
+        self.ledger.claim_call(&self.scope, call, self.run.epoch).await
+    }
+
+    /// Folds part of the thread's context window into a note: see [`Ledger::fold`]. What was recorded until now is
+    /// durable before, and the fold is this run's, under the epoch it is held by: `LeaseLost` where it was taken
+    /// away.
+    pub async fn fold(&self, fold: Fold) -> Result<Compaction> {
+        self.barrier().await?;
+        let (thread_id, run_id) = (self.run.thread_id.clone(), self.run.run_id.clone());
+        self.shared.note_item(&fold.item_id);
+        self.ledger.fold(&self.scope, Fold { thread_id, run_id, epoch: Some(self.run.epoch), ..fold }).await
+    }
+
+    /// Records the result of a call: failed where it has an error, else completed. Like the callbacks it neither
+    /// waits nor fails. A call has one result; a further one changes nothing.
+    pub fn complete_call(&self, call: &PendingCall, result: ToolCall, at: Timestamp) {
+        self.shared.record(|mapper| mapper.end_call(call, ItemStatus::Completed, result, at));
+    }
+
+    /// Records that a call is not executed, and what the model is told instead of a result.
+    pub fn abort_call(&self, call: &PendingCall, abort: Abort, at: Timestamp) {
+        let (status, reason) = abort.into_parts();
+        let told = ToolCall { content: Some(RawJson::string(&reason)), ..call.call.clone() };
+        self.shared.record(|mapper| mapper.end_call(call, status, told, at));
     }
 
     /// What ends the run though the journal itself is gone.
@@ -320,10 +484,28 @@ impl Ender {
         outcome: Outcome,
         at: Timestamp,
     ) -> impl Future<Output = Result<FinishedRun>> + Send + use<> {
+        self.end(outcome, Vec::new(), at)
+    }
+
+    /// The same with questions to people, which were checked.
+    pub(crate) fn finish_asking(
+        &self,
+        asks: Vec<NewInteraction>,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<FinishedRun>> + Send + use<> {
+        self.end(waiting(), asks, at)
+    }
+
+    fn end(
+        &self,
+        outcome: Outcome,
+        asks: Vec<NewInteraction>,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<FinishedRun>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
         self.0.request(|inner| {
             let closing = inner.mapper.finish(&outcome, at);
-            Entry::Finish(Box::new(FinishEntry { outcome, at, closing, reply }))
+            Entry::Finish(Box::new(FinishEntry { outcome, asks, at, closing, reply }))
         });
         async move { answer.await.unwrap_or_else(|_| Err(writer_gone())) }
     }
@@ -356,6 +538,11 @@ pub(crate) async fn make_folder(settings: &Settings) -> Result<()> {
             ),
         )
     })
+}
+
+/// How a run ends that asks a person.
+fn waiting() -> Outcome {
+    Outcome::interrupted(Outcome::WAITING_FOR_INPUT)
 }
 
 fn writer_gone() -> Error {

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use runledger_core::{
     Applied, CHILD_THREAD, Category, Commit, Error, EventDraft, EventFilter, EventType, Finish, Finished,
-    JournalMark, Ledger, Outcome, RawJson, Receipt, Result, Run, RunId, RunProgress, Scope, SeqRange,
-    ThreadId, Timestamp, Transition, UsageDraft,
+    JournalMark, Ledger, NewInteraction, Outcome, RawJson, Receipt, Result, Run, RunId, RunProgress, Scope,
+    SeqRange, ThreadId, Timestamp, Transition, UsageDraft,
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub(crate) struct Ending {
     pub(crate) batch: Batch,
     pub(crate) terminal: EventDraft,
     pub(crate) outcome: Outcome,
+    /// What the run asks people.
+    pub(crate) asks: Vec<NewInteraction>,
     pub(crate) at: Timestamp,
 }
 
@@ -515,7 +517,7 @@ impl Sender {
     /// Ends the run: what waits, what is still open and the terminal event in one commit; where
     /// that is refused for its content, the terminal event by itself after the rest.
     async fn end(&mut self, ending: Ending) -> Result<(Run, bool), Unsent> {
-        let Ending { mut batch, terminal, outcome, at } = ending;
+        let Ending { mut batch, terminal, outcome, asks, at } = ending;
         if !self.to.started && !self.to.late {
             let before = std::mem::take(&mut batch);
             if before.is_empty() {
@@ -534,6 +536,7 @@ impl Sender {
             events: batch.events.clone(),
             usage: batch.usage.clone(),
             progress: batch.progress.clone(),
+            asks,
         };
         finish.events.push(terminal.clone());
         let answer = match self.send_finish(&mut finish, BACKEND_TRIES).await {

@@ -66,3 +66,72 @@ pub(crate) fn jsonb(backend: DatabaseBackend, document: &str) -> Expr {
         _ => Expr::val(document),
     }
 }
+
+/// The day of a time in UTC, as `2026-11-21`.
+pub(crate) fn day(backend: DatabaseBackend, time: &str) -> String {
+    match backend {
+        // The year 0 is 1 before Christ there, and written as the year 1.
+        DatabaseBackend::Postgres => format!(
+            "CASE WHEN {time} < '0001-01-01T00:00:00Z' THEN '0000' ELSE to_char({time} AT TIME ZONE 'UTC', 'YYYY') END \
+             || to_char({time} AT TIME ZONE 'UTC', '-MM-DD')"
+        ),
+        _ => format!("substr({time}, 1, 10)"),
+    }
+}
+
+/// A number with at least six digits.
+pub(crate) fn padded(backend: DatabaseBackend, number: &str) -> String {
+    match backend {
+        DatabaseBackend::Postgres => {
+            format!("lpad(CAST({number} AS text), GREATEST(6, length(CAST({number} AS text))), '0')")
+        }
+        _ => format!("CASE WHEN {number} IS NOT NULL THEN printf('%06d', {number}) END"),
+    }
+}
+
+/// Text that is compared byte by byte, whatever the database's language.
+pub(crate) fn bytewise(backend: DatabaseBackend, text: &str) -> String {
+    match backend {
+        DatabaseBackend::Postgres => format!("(({text}) COLLATE \"C\")"),
+        _ => format!("({text})"),
+    }
+}
+
+/// The calls `u` of each thread of a `tree`, however many threads the database guesses that to be: neither is
+/// to read all calls there are and look for their threads.
+pub(crate) fn each_of(backend: DatabaseBackend) -> &'static str {
+    match backend {
+        // What has an offset is read for each row.
+        DatabaseBackend::Postgres => {
+            "tree CROSS JOIN LATERAL (SELECT * FROM usage_records c WHERE c.thread_id = tree.thread_id OFFSET 0) u"
+        }
+        // A cross join is made in the order in which it is written.
+        _ => "tree CROSS JOIN usage_records u",
+    }
+}
+
+/// A row of a list of spans whose ends are these places of the statement's values.
+pub(crate) fn span(backend: DatabaseBackend, first: usize, last: usize) -> String {
+    match backend {
+        DatabaseBackend::Postgres => format!("(${first}::bigint, ${last}::bigint)"),
+        _ => format!("(${first}, ${last})"),
+    }
+}
+
+/// The messages `e` of the thread `$1` in each of some `spans`, found by the index for each.
+pub(crate) fn messages_in_spans(backend: DatabaseBackend) -> &'static str {
+    // The category is the partial index's own condition, word for word.
+    match backend {
+        // What has an offset is read for each row.
+        DatabaseBackend::Postgres => {
+            "spans CROSS JOIN LATERAL (SELECT * FROM run_events m
+                WHERE m.thread_id = $1 AND m.seq >= spans.first AND m.seq <= spans.last
+                  AND m.category IN ('message', 'reasoning') OFFSET 0) e"
+        }
+        // A cross join is made in the order in which it is written.
+        _ => {
+            "spans CROSS JOIN run_events e ON e.thread_id = $1 AND e.seq >= spans.first
+                AND e.seq <= spans.last AND e.category IN ('message', 'reasoning')"
+        }
+    }
+}

@@ -43,6 +43,9 @@ const HELD: &str = "55P03";
 const ENDED: [&str; 12] =
     ["57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "53300", "28", "3D000", "26000", "0A000"];
 
+/// The codes of a row that a foreign key does not find. There is one: to the application's users table.
+const NO_SUCH_USER: [&str; 2] = ["23503", "787"];
+
 /// PostgreSQL's code of a transaction whose end is not known.
 const UNKNOWN: &str = "40003";
 
@@ -162,7 +165,31 @@ fn classified(operation: &'static str, trouble: Trouble, source: BoxError, appli
         | Trouble::Lost
         | Trouble::Unreachable
         | Trouble::Unable => Error::Unavailable { applied, source },
+        Trouble::Broken if names_no_user(&source) => Error::invalid(
+            "owner_id",
+            "is not in the application's users table, which agent runs refer to; create the user first, or \
+             leave the owner out",
+        ),
         Trouble::Broken | Trouble::Other => Error::Backend { operation, source },
+    }
+}
+
+/// Whether the owner of an agent run is not in the application's users table.
+fn names_no_user(source: &BoxError) -> bool {
+    let refused = |error: &sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| NO_SUCH_USER.contains(&code.as_ref()))
+    };
+    match source.downcast_ref::<DbErr>() {
+        Some(
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)),
+        ) => refused(cause),
+        _ => match source.downcast_ref::<Arc<sqlx::Error>>() {
+            Some(cause) => refused(cause),
+            None => source.downcast_ref::<sqlx::Error>().is_some_and(refused),
+        },
     }
 }
 
@@ -182,6 +209,8 @@ mod tests {
             ("53300", Trouble::Ended),
             ("08006", Trouble::Lost),
             ("23505", Trouble::Broken),
+            ("23503", Trouble::Broken),
+            ("787", Trouble::Broken),
             ("22012", Trouble::Broken),
             ("42P01", Trouble::Other),
             ("53100", Trouble::Unable),

@@ -46,6 +46,7 @@
 //! | `sql` | the stores, one module per trait |
 //! | [`jsonl`] | the log in files, without a database |
 //! | [`archive`] | whole threads in files, and copies of whole ledgers |
+//! | `backup` | a copy of a SQLite file in use, and its free space given back |
 //! | `envelope`, `file_name`, `disk` | what files of ours have in common |
 //! | [`retention`] | removing old events, and giving their space back |
 //! | `fail_point` | with the feature `failpoints`: where tests end the process |
@@ -59,6 +60,7 @@ macro_rules! fail_point {
 }
 
 pub mod archive;
+mod backup;
 mod commit;
 mod connect;
 mod dialect;

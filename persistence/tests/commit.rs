@@ -205,6 +205,7 @@ async fn a_run_grows_by_what_is_stored_and_ends_at_once() {
             progress: RunProgress::default(),
             outcome: Outcome::success(),
             at: Timestamp::now(),
+            asks: Vec::new(),
         };
         let first = ledger.finish(&Scope::System, finish.clone()).await.unwrap();
         let again = ledger.finish(&Scope::System, finish).await.unwrap();

@@ -17,7 +17,7 @@ use runledger_journal::callbacks::{
 use serde_json::{Value, json};
 
 use crate::args::DemoArgs;
-use crate::command::{readers, replay};
+use crate::command::{replay, usage};
 use crate::output::{Output, Tone};
 use crate::{Failure, database};
 
@@ -59,7 +59,7 @@ async fn show(
     Agent::begin(ledger, scope, &thread, folder).await?.work().await?;
     replay::thread(ledger, scope, &thread, None, false, output).await?;
     output.line("")?;
-    readers::usage_tables(output, &ledger.usage().by_thread(scope, &thread, true).await?)?;
+    usage::usage_tables(output, &ledger.usage().by_thread(scope, &thread, true).await?)?;
     Ok(thread)
 }
 

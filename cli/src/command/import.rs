@@ -109,6 +109,8 @@ async fn store(
                 batch_events: 500,
                 batch_delay: Duration::from_millis(2),
                 give_up_after: Some(Duration::from_secs(60)),
+                // What a recording does not tell is not made up.
+                estimate_failed: false,
                 ..Settings::default()
             };
             let bar = output.bar("writing", recordings.iter().map(|it| it.recording.callbacks()).sum());

@@ -1,5 +1,7 @@
 //! The commands, one room each.
 
+pub(crate) mod agent_runs;
+pub(crate) mod context;
 pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod import;
@@ -7,3 +9,5 @@ pub(crate) mod prune;
 pub(crate) mod readers;
 pub(crate) mod replay;
 pub(crate) mod spool;
+pub(crate) mod upkeep;
+pub(crate) mod usage;

@@ -134,7 +134,8 @@ fn table(report: &PruneReport, output: &mut Output) -> Result<(), Failure> {
     report.file.iter().try_for_each(|file| output.line(file_line(file)))
 }
 
-fn file_line(file: &FileSpace) -> String {
+/// What became of the file.
+pub(super) fn file_line(file: &FileSpace) -> String {
     let after = file.bytes_after.map(|bytes| format!(", {} after", grouped(bytes))).unwrap_or_default();
     let why = match file.shrinks {
         Shrinks::Yes => "",

@@ -1,16 +1,16 @@
-//! The readers: `threads`, `runs`, `messages`, `events`, `usage`.
+//! The readers: `threads`, `runs`, `messages`, `events`.
 //!
 //! Each asks the ledger for one page and prints it, as a table or as one JSON document with
 //! `items`, `has_more` and the cursor that goes on.
 
 use runledger_core::{
     Category, ContentText as _, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId, RunVisibility,
-    Scope, SeqPage, SeqRange, SourceId, ThreadFilter, ThreadId, UsageBreakdown, UsageRecord,
+    Scope, SeqPage, SeqRange, ThreadFilter, ThreadId,
 };
 
-use crate::args::{EventsArgs, LogArgs, RunsArgs, TargetArgs, ThreadsArgs, UsageArgs};
+use crate::args::{EventsArgs, LogArgs, RunsArgs, ThreadsArgs};
 use crate::output::{Align, Output, Table, grouped, one_line};
-use crate::wire::{WirePage, WireRun, WireSeqPage, WireUsage, wire_status};
+use crate::wire::{WirePage, WireRun, WireSeqPage, wire_status};
 use crate::{Failure, money};
 
 /// How much of a payload a table shows.
@@ -112,7 +112,7 @@ pub(crate) async fn runs(args: &RunsArgs, ledger: &Ledger, output: &mut Output) 
 /// `messages`.
 pub(crate) async fn messages(args: &LogArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
     let scope = args.reader.scope();
-    let (thread, run) = target(ledger, &scope, &args.target).await?;
+    let (thread, run) = target(ledger, &scope, args.target.thread.as_ref(), args.target.run.as_ref()).await?;
     let range = args.range.range();
     let page = match run {
         Some(run) => ledger.events().list_messages_by_run(&scope, &thread, &run.run_id, &range).await?,
@@ -127,7 +127,7 @@ pub(crate) async fn messages(args: &LogArgs, ledger: &Ledger, output: &mut Outpu
 /// `events`.
 pub(crate) async fn events(args: &EventsArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
     let scope = args.reader.scope();
-    let (thread, run) = target(ledger, &scope, &args.target).await?;
+    let (thread, run) = target(ledger, &scope, args.target.thread.as_ref(), args.target.run.as_ref()).await?;
     let filter = EventFilter {
         run_id: run.map(|run| run.run_id),
         event_types: args.types.clone(),
@@ -196,102 +196,16 @@ fn preview(event: &Event) -> String {
     one_line(event.content.as_str(), PREVIEW)
 }
 
-/// `usage`.
-pub(crate) async fn usage(args: &UsageArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
-    let scope = args.reader.scope();
-    let (thread, run) = target(ledger, &scope, &args.target).await?;
-    let run = run.map(|run| run.run_id);
-    let breakdown = match &run {
-        Some(run) => ledger.usage().by_run(&scope, &thread, run).await?,
-        None => ledger.usage().by_thread(&scope, &thread, !args.ended).await?,
-    };
-    let calls = match &run {
-        Some(run) => Some(calls(args, ledger, &scope, &thread, run).await?),
-        None => None,
-    };
-    if !args.reader.json {
-        return usage_tables(output, &breakdown);
-    }
-    let mut usage = WireUsage::new(&thread, run.as_ref(), &breakdown);
-    if let Some((items, has_more)) = &calls {
-        usage.with_calls(items, *has_more);
-    }
-    output.json(&usage)
-}
-
-async fn calls(
-    args: &UsageArgs,
-    ledger: &Ledger,
-    scope: &Scope,
-    thread: &ThreadId,
-    run: &RunId,
-) -> Result<(Vec<UsageRecord>, bool), Failure> {
-    let after = args.cursor.as_deref().map(SourceId::new).transpose()?;
-    let list = ledger.usage();
-    let items = list.list_by_run(scope, thread, run, after.as_ref(), args.limit).await?;
-    let has_more = match items.last() {
-        Some(last) => !list.list_by_run(scope, thread, run, Some(&last.source_id), 1).await?.is_empty(),
-        None => false,
-    };
-    Ok((items, has_more))
-}
-
-/// What models and callers took, as two tables.
-pub(crate) fn usage_tables(output: &mut Output, breakdown: &UsageBreakdown) -> Result<(), Failure> {
-    let mut table = Table::new(&[
-        ("model", Align::Left),
-        ("runs", Align::Right),
-        ("calls", Align::Right),
-        ("input", Align::Right),
-        ("cached", Align::Right),
-        ("output", Align::Right),
-        ("reasoning", Align::Right),
-        ("total", Align::Right),
-        ("cost", Align::Right),
-    ]);
-    for (model, used) in &breakdown.by_model {
-        table.row(&[
-            model,
-            &grouped(used.runs),
-            &grouped(used.llm_calls),
-            &grouped(used.tokens.input),
-            &grouped(used.tokens.cache_read),
-            &grouped(used.tokens.output),
-            &grouped(used.tokens.reasoning),
-            &grouped(used.tokens.total),
-            &money::shown(used.cost_nanos),
-        ]);
-    }
-    let totals = &breakdown.totals;
-    table.row(&[
-        "all",
-        &grouped(breakdown.total_runs),
-        &grouped(totals.llm_calls),
-        &grouped(totals.input_tokens),
-        &grouped(totals.cache_read_tokens),
-        &grouped(totals.output_tokens),
-        &grouped(totals.reasoning_tokens),
-        &grouped(totals.total_tokens),
-        &money::shown(totals.cost_nanos),
-    ]);
-    output.table(&table)?;
-    output.line("")?;
-    let mut callers = Table::new(&[("caller", Align::Left), ("tokens", Align::Right)]);
-    callers.row(&["lead agent", &grouped(totals.lead_agent_tokens)]);
-    callers.row(&["sub-agents", &grouped(totals.subagent_tokens)]);
-    callers.row(&["middleware", &grouped(totals.middleware_tokens)]);
-    output.table(&callers)
-}
-
 /// The thread that is meant, and the run where one is.
-async fn target(
+pub(super) async fn target(
     ledger: &Ledger,
     scope: &Scope,
-    target: &TargetArgs,
+    thread: Option<&ThreadId>,
+    run: Option<&RunId>,
 ) -> Result<(ThreadId, Option<Run>), Failure> {
-    match (&target.thread, &target.run) {
+    match (thread, run) {
         (thread, Some(run)) => {
-            let run = find_run(ledger, scope, thread.as_ref(), run).await?;
+            let run = find_run(ledger, scope, thread, run).await?;
             Ok((run.thread_id.clone(), Some(run)))
         }
         (Some(thread), None) => Ok((thread.clone(), None)),
@@ -299,7 +213,7 @@ async fn target(
     }
 }
 
-async fn find_run(
+pub(super) async fn find_run(
     ledger: &Ledger,
     scope: &Scope,
     thread: Option<&ThreadId>,
@@ -317,7 +231,8 @@ pub(crate) fn moment(at: runledger_core::Timestamp) -> String {
     text.get(..19).unwrap_or(&text).replacen('T', " ", 1)
 }
 
-fn finish(
+/// Prints a page, and how to go on.
+pub(super) fn finish(
     output: &mut Output,
     table: &Table,
     count: usize,

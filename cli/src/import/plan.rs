@@ -173,7 +173,11 @@ impl RunPlan {
             mark: Some(mark),
             events: vec![EventDraft::terminal(&self.outcome, None, self.finished_at)],
             progress: self.progress.clone(),
-            transition: Some(Transition::Finish { outcome: self.outcome.clone(), at: self.finished_at }),
+            transition: Some(Transition::Finish {
+                outcome: self.outcome.clone(),
+                asks: Vec::new(),
+                at: self.finished_at,
+            }),
             ..of_run()
         });
         commits

@@ -11,6 +11,8 @@ use runledger::{Cli, Output};
 use runledger_persistence::{Config, SqlLedger, connect};
 use serde_json::Value;
 
+mod agent_runs;
+mod context;
 mod copy;
 mod imports;
 mod prune;
@@ -18,6 +20,8 @@ mod readers;
 mod refusals;
 mod robustness;
 mod spool;
+mod upkeep;
+mod usage;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);

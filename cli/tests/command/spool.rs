@@ -97,6 +97,7 @@ async fn what_was_refused_becomes_traces_and_what_is_unreadable_is_told() {
         at,
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     ledger.finish(&Scope::System, taken).await.unwrap();
     ledger.close().await;

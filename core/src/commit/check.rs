@@ -3,8 +3,10 @@
 use super::{
     Commit, ContentSize, Limits, MAX_COMMIT_BYTES, MAX_COST_NANOS, MAX_COUNT, MAX_EVENTS, Transition,
 };
-use crate::record::{Outcome, WhenTaken};
-use crate::{Category, Error, EventDraft, ONCE_TERMINAL, RawJson, Result, UsageDraft, text};
+use std::collections::HashSet;
+
+use crate::record::{Budget, ItemKind, ItemStatus, NewInteraction, Outcome, TerminalStatus, WhenTaken};
+use crate::{Category, Error, EventDraft, EventType, ONCE_TERMINAL, RawJson, Result, UsageDraft, text};
 
 pub(super) fn check_shape(commit: &Commit) -> Result<()> {
     if commit.events.len() > MAX_EVENTS {
@@ -27,6 +29,9 @@ pub(super) fn check_shape(commit: &Commit) -> Result<()> {
         && new.thread_id != commit.thread_id
     {
         return Err(Error::invalid("create_missing.thread_id", "is not the commit's thread_id"));
+    }
+    if commit.create_missing.as_ref().is_some_and(|new| new.spawn.is_some()) {
+        return Err(Error::invalid("create_missing.spawn", "is given; create a sub-agent's thread first"));
     }
     if commit.run_id.is_none() {
         check_thread_level(commit)?;
@@ -63,7 +68,14 @@ pub(super) fn check_shape(commit: &Commit) -> Result<()> {
         (Some(Transition::Interrupt { .. }), Some(_)) => {
             Err(Error::invalid("mark", "is given; a run is ended from outside without its journal"))
         }
-        (Some(Transition::Acquire { .. } | Transition::Interrupt { .. }), None) => check_bare(commit),
+        (Some(Transition::Resume { .. } | Transition::Fold(_)), Some(_)) => {
+            Err(Error::invalid("mark", "is given; it counts what a journal sends, and no journal sends this"))
+        }
+        (
+            Some(Transition::Acquire { .. } | Transition::Interrupt { .. } | Transition::Resume { .. }),
+            None,
+        ) => check_bare(commit),
+        (Some(Transition::Fold(_)), None) => check_note(commit),
         (Some(Transition::Admit(admission)), None)
             if admission.multitask_strategy.when_taken() == WhenTaken::Wait =>
         {
@@ -80,6 +92,30 @@ fn check_json(input: &[EventDraft]) -> Result<()> {
             if let Some(json) = json {
                 RawJson::parse(field, json.as_str())?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// A fold brings its note and nothing else.
+fn check_note(commit: &Commit) -> Result<()> {
+    let is_note = |event: &EventDraft| {
+        event.category == Category::Message
+            && event.item.as_ref().is_some_and(|item| {
+                item.kind == ItemKind::ContextCompaction && item.status == ItemStatus::Completed
+            })
+    };
+    if commit.events.len() != 1 || !commit.events.iter().all(is_note) {
+        let reason = "must be the note alone: a completed context_compaction of category message";
+        return Err(Error::invalid("events", reason));
+    }
+    for (field, empty) in [
+        ("usage", commit.usage.is_empty()),
+        ("progress", commit.progress.is_empty()),
+        ("create_missing", commit.create_missing.is_none()),
+    ] {
+        if !empty {
+            return Err(Error::invalid(field, "is given; append it in a commit of its own"));
         }
     }
     Ok(())
@@ -135,7 +171,7 @@ fn check_thread_level(commit: &Commit) -> Result<()> {
 }
 
 fn check_once_keys(events: &[EventDraft]) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for key in events.iter().filter_map(|event| event.once_key.as_deref()) {
         if key.is_empty() || key.chars().count() > 128 || key.contains('\0') {
             return Err(Error::invalid("once_key", "must have 1 to 128 characters and no NUL"));
@@ -160,6 +196,10 @@ pub(super) fn prepare_usage(mut call: UsageDraft, limits: &Limits) -> Result<Usa
     if counts.iter().copied().map(Some).chain(optional).any(|count| beyond(count, MAX_COUNT)) {
         let reason = format!("of {} has a count above {MAX_COUNT}", call.source_id);
         return Err(Error::invalid("usage", reason));
+    }
+    if call.settles.tokens > MAX_COUNT || call.settles.cost_nanos > MAX_COST_NANOS {
+        let reason = format!("of {} is above what one call may use", call.source_id);
+        return Err(Error::invalid("settles", reason));
     }
     if beyond(call.cost_nanos, MAX_COST_NANOS) {
         let reason = format!("of {} is above {MAX_COST_NANOS}", call.source_id);
@@ -242,6 +282,14 @@ pub(super) fn prepare_transition(transition: Transition, limits: &Limits) -> Res
             if let Some(lease) = &admission.lease {
                 check_ttl(lease.ttl)?;
             }
+            check_budget(&admission.budget)?;
+            if let Some(answer) = &admission.answer {
+                check_size("answer", answer.value.as_str().len(), limits.content_bytes)?;
+            }
+            if let Some(agent_run) = admission.agent_run.take() {
+                check_size("goal", agent_run.goal.len(), limits.content_bytes)?;
+                admission.agent_run = Some(agent_run.check()?);
+            }
             admission.first_human_message = admission.first_human_message.as_deref().and_then(text::summary);
             Ok(Transition::Admit(admission))
         }
@@ -250,11 +298,61 @@ pub(super) fn prepare_transition(transition: Transition, limits: &Limits) -> Res
             Ok(Transition::Acquire { lease, at })
         }
         Transition::Start { at } => Ok(Transition::Start { at }),
-        Transition::Finish { outcome, at } => Ok(Transition::Finish { outcome: clean(outcome), at }),
+        Transition::Finish { outcome, asks, at } => {
+            let waits = outcome.status == TerminalStatus::Interrupted
+                && outcome.stop_reason.as_deref() == Some(Outcome::WAITING_FOR_INPUT);
+            if !asks.is_empty() && !waits {
+                return Err(Error::invalid(
+                    "asks",
+                    "is given; a run that asks a person ends as interrupted, with the stop reason waiting_for_input",
+                ));
+            }
+            let asks = asks.into_iter().map(|ask| prepare_ask(ask, limits)).collect::<Result<Vec<_>>>()?;
+            let ids: HashSet<_> = asks.iter().map(|ask| &ask.interaction_id).collect();
+            if ids.len() < asks.len() {
+                return Err(Error::invalid("interaction_id", "occurs twice in one commit"));
+            }
+            Ok(Transition::Finish { outcome: clean(outcome), asks, at })
+        }
+        Transition::Resume { claim, lease, at } => {
+            if let Some(lease) = &lease {
+                check_ttl(lease.ttl)?;
+            }
+            Ok(Transition::Resume { claim, lease, at })
+        }
+        Transition::Fold(fold) => {
+            let beyond = |count: u64| count > MAX_COUNT;
+            if beyond(fold.before_tokens) || beyond(fold.after_tokens) || fold.round_index.is_some_and(beyond)
+            {
+                return Err(Error::invalid("fold", format!("has a count above {MAX_COUNT}")));
+            }
+            Ok(Transition::Fold(fold))
+        }
         Transition::Interrupt { outcome, claim, at } => {
             Ok(Transition::Interrupt { outcome: clean(outcome), claim, at })
         }
     }
+}
+
+fn check_budget(budget: &Budget) -> Result<()> {
+    for (field, limit) in [
+        ("max_tokens", budget.max_tokens),
+        ("max_cost_nanos", budget.max_cost_nanos),
+        ("max_iterations", budget.max_iterations),
+    ] {
+        if limit.is_some_and(|limit| limit > i64::MAX as u64) {
+            return Err(Error::invalid(field, format!("is above {}", i64::MAX)));
+        }
+    }
+    Ok(())
+}
+
+fn prepare_ask(ask: NewInteraction, limits: &Limits) -> Result<NewInteraction> {
+    EventType::new(&ask.kind).map_err(|_| {
+        Error::invalid("kind", format!("of {} must have 1 to 64 printable characters", ask.interaction_id))
+    })?;
+    check_size("request", ask.request.as_str().len(), limits.content_bytes)?;
+    Ok(ask)
 }
 
 fn clean(outcome: Outcome) -> Outcome {

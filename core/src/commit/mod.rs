@@ -15,7 +15,10 @@ pub use check::check_ttl;
 
 use std::time::Duration;
 
-use crate::record::{NewLease, NewThread, OperationKind, Outcome, RunStatus};
+use crate::record::{
+    Answer, Budget, NewAgentRun, NewCompaction, NewInteraction, NewLease, NewThread, OperationKind, Outcome,
+    RunStatus,
+};
 use crate::view::items::{self, ItemChange};
 use crate::{
     AssistantId, Category, Error, Event, EventDraft, MultitaskStrategy, RawJson, Result, RunId, ThreadId,
@@ -82,6 +85,12 @@ pub struct Admission {
     pub follow_up_to_run_id: Option<RunId>,
     /// The run that starts it; must exist on the thread.
     pub parent_run_id: Option<RunId>,
+    /// What it may use.
+    pub budget: Budget,
+    /// The question it answers: in the same commit, once.
+    pub answer: Option<Answer>,
+    /// The agent run whose transcript it is; its row begins with the run.
+    pub agent_run: Option<NewAgentRun>,
     /// What the person said, for the run's summary.
     pub first_human_message: Option<String>,
     /// When it was asked for.
@@ -102,6 +111,9 @@ impl Default for Admission {
             kwargs: RawJson::empty_object(),
             follow_up_to_run_id: None,
             parent_run_id: None,
+            budget: Budget::default(),
+            answer: None,
+            agent_run: None,
             first_human_message: None,
             created_at: Timestamp::now(),
         }
@@ -150,9 +162,25 @@ pub enum Transition {
     Finish {
         /// How it ended.
         outcome: Outcome,
+        /// What it asks a person. Only of a run that ends as interrupted, waiting for input.
+        asks: Vec<NewInteraction>,
         /// When it ended.
         at: Timestamp,
     },
+    /// Gives an active run whose worker is gone to another, under a new epoch. What it has open stays open.
+    /// `Conflict` where the claim does not hold, [`Error::Cancelled`] where the run was asked to stop.
+    Resume {
+        /// What must hold of it, judged under the locks of the head and of the lease.
+        claim: Claim,
+        /// The worker that goes on with it, and for how long; `None` for one that takes no leases.
+        lease: Option<NewLease>,
+        /// When it is resumed.
+        at: Timestamp,
+    },
+    /// Replaces part of the thread's context window by a note: the commit's one event, the completion of
+    /// a `context_compaction`. `Conflict` where another compaction came first, `LeaseLost` where an epoch is
+    /// given and the run does not hold the slot under it.
+    Fold(Box<NewCompaction>),
 }
 
 /// What must hold of a run for somebody else to end it.
@@ -254,7 +282,8 @@ impl Commit {
     }
 
     /// Checks the commit and computes what needs no database.
-    pub fn prepare(self, limits: &Limits) -> Result<Prepared> {
+    pub fn prepare(mut self, limits: &Limits) -> Result<Prepared> {
+        self.events.iter_mut().for_each(EventDraft::mark_result);
         check_shape(&self)?;
         let mut events = self.events;
         let mut sizes = Vec::with_capacity(events.len());
@@ -442,6 +471,8 @@ impl Transition {
             Self::Start { .. } | Self::Acquire { .. } => *status == RunStatus::Pending,
             Self::Finish { .. } => status.is_active(),
             Self::Interrupt { .. } => !status.is_terminal(),
+            Self::Resume { .. } => status.is_active(),
+            Self::Fold(_) => *status != RunStatus::Queued,
         };
         if possible {
             return Ok(());
@@ -449,7 +480,8 @@ impl Transition {
         let expected = match self {
             Self::Admit(_) => "no run",
             Self::Start { .. } | Self::Acquire { .. } => "pending",
-            Self::Finish { .. } => "pending or running",
+            Self::Finish { .. } | Self::Resume { .. } => "pending or running",
+            Self::Fold(_) => "a run that has had the slot",
             Self::Interrupt { .. } => "queued, pending or running",
         };
         Err(Error::conflict("run status", expected, status))

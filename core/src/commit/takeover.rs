@@ -60,7 +60,7 @@ fn interrupted(started: &Event, at: Timestamp) -> Option<EventDraft> {
         (ItemKind::SubAgentActivity, _) | (_, None) => started.category.clone(),
         (_, Some(_)) => Category::Message,
     };
-    Some(EventDraft {
+    let mut completed = EventDraft {
         event_type: EventType::from_stored(event_type::ITEM_COMPLETED),
         category,
         caller: started.caller.clone(),
@@ -70,5 +70,7 @@ fn interrupted(started: &Event, at: Timestamp) -> Option<EventDraft> {
         content: started.content.clone(),
         metadata: None,
         created_at: at,
-    })
+    };
+    completed.mark_result();
+    Some(completed)
 }

@@ -2,11 +2,13 @@
 
 use crate::commit::{Admission, CHILD_THREAD, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
 use crate::record::{
-    Event, HeadState, ItemEntry, Outcome, Run, RunStatus, RunTotals, ThreadStatus, Visibility, WhenTaken,
+    AgentRunStatus, Estimate, Event, HeadState, InteractionStatus, ItemEntry, NewCompaction, Outcome, Run,
+    RunStatus, RunTotals, ThreadStatus, TotalsChange, Visibility, WhenTaken,
 };
 use crate::{Error, Result, RunId, Scope, ThreadId, Timestamp};
 
 use super::MemoryLedger;
+use super::agent_runs::begun;
 use super::state::Log;
 
 impl MemoryLedger {
@@ -18,7 +20,17 @@ impl MemoryLedger {
         let known = |child: &ThreadId| {
             state.threads.get(child).is_some_and(|log| scope.sees(log.head.owner_id.as_ref()))
         };
-        let unknown_child = prepared.child_threads().find(|child| !known(child)).cloned();
+        let unknown_child = prepared.child_threads().find(|child| !known(child));
+        let new_agent_run = match &prepared.transition {
+            Some(Transition::Admit(admission)) => admission.agent_run.as_ref(),
+            _ => None,
+        };
+        // What is judged beyond the thread itself.
+        let beyond = match (unknown_child, new_agent_run) {
+            (Some(child), _) => Some(Error::not_found(CHILD_THREAD, child)),
+            (None, Some(new)) => state.check_new_agent_run(scope, new).err(),
+            (None, None) => None,
+        };
         let mut log = match state.log(scope, &thread) {
             Ok(log) => log.clone(),
             // A tombstone or somebody else's thread is never made anew.
@@ -28,8 +40,18 @@ impl MemoryLedger {
                 None => return Err(error),
             },
         };
-        let receipt = log.append(prepared, unknown_child.as_ref())?;
+        let receipt = log.append(prepared, beyond)?;
         let last_seq = log.head.next_seq - 1;
+        for begun in log.begun.drain(..) {
+            state.agent_runs.insert(begun.agent_run.agent_run_id.clone(), begun);
+        }
+        for (id, outcome, at) in log.ended.drain(..) {
+            if let Some(stored) = state.agent_runs.get_mut(&id) {
+                stored.agent_run.status = AgentRunStatus::of(&outcome);
+                stored.agent_run.error = outcome.error;
+                stored.agent_run.finished_at = Some(at);
+            }
+        }
         state.threads.insert(thread.clone(), log);
         drop(state);
         self.signal.publish(&thread, last_seq);
@@ -38,7 +60,7 @@ impl MemoryLedger {
 }
 
 impl Log {
-    fn append(&mut self, prepared: Prepared, unknown_child: Option<&ThreadId>) -> Result<Receipt> {
+    fn append(&mut self, prepared: Prepared, beyond: Option<Error>) -> Result<Receipt> {
         if self.head.state == HeadState::Archived {
             return Err(Error::conflict("thread state", "open", &self.head.state));
         }
@@ -61,8 +83,8 @@ impl Log {
         }
         let already_stored = seqs.len();
         self.require_run(&prepared)?;
-        if let Some(child) = unknown_child {
-            return Err(Error::not_found(CHILD_THREAD, child));
+        if let Some(error) = beyond {
+            return Err(error);
         }
         self.require_new_once_keys(&prepared)?;
         self.written_at = Timestamp::now();
@@ -166,6 +188,9 @@ impl Log {
             }
             return self.require_admissible(admission);
         }
+        if let Some(Transition::Fold(fold)) = &prepared.transition {
+            self.require_unfolded(run_id, fold)?;
+        }
         let run = self.run(run_id)?;
         prepared.require_begun(&run.status)?;
         if let Some(transition) = &prepared.transition {
@@ -173,6 +198,13 @@ impl Log {
             self.require_lease(run, transition)?;
         }
         Ok(())
+    }
+
+    fn require_unfolded(&self, run: &RunId, fold: &NewCompaction) -> Result<()> {
+        if let Some(epoch) = fold.epoch {
+            self.head.require_held(run, epoch)?;
+        }
+        fold.require_last(self.head.last_compact_seq)
     }
 
     fn require_admissible(&self, admission: &Admission) -> Result<()> {
@@ -184,7 +216,10 @@ impl Log {
         {
             return Err(Error::conflict("idempotency_key", "unused", &run.run_id));
         }
-        Ok(())
+        match &admission.answer {
+            Some(answer) => self.require_open(&answer.interaction_id),
+            None => Ok(()),
+        }
     }
 
     fn require_new_once_keys(&self, prepared: &Prepared) -> Result<()> {
@@ -243,7 +278,21 @@ impl Log {
             self.put_lease(&run_id, lease);
         }
         self.set_thread_status(ThreadStatus::Busy, admission.created_at);
+        self.note_admission(&run, &admission);
         self.runs.insert(run_id, Run { status: RunStatus::Pending, epoch: self.head.epoch, ..run });
+    }
+
+    /// What an admission stores beside its run.
+    pub(super) fn note_admission(&mut self, run: &Run, admission: &Admission) {
+        if let Some(answer) = &admission.answer
+            && let Some(interaction) = self.interactions.get_mut(&answer.interaction_id)
+        {
+            interaction.status = InteractionStatus::Answered;
+            interaction.answer = Some(answer.value.clone());
+            interaction.answer_run_id = Some(run.run_id.clone());
+            interaction.answered_at = Some(admission.created_at);
+        }
+        self.begun.extend(admission.agent_run.iter().map(|new| begun(new, run)));
     }
 
     /// A run as it is before it gets the slot.
@@ -267,8 +316,12 @@ impl Log {
             stop_reason: None,
             follow_up_to_run_id: admission.follow_up_to_run_id.clone(),
             parent_run_id: admission.parent_run_id.clone(),
+            agent_run_id: admission.agent_run.as_ref().map(|new| new.agent_run_id.clone()),
             epoch: 0,
             totals: RunTotals::default(),
+            budget: admission.budget,
+            iterations: 0,
+            reserved: Estimate::default(),
             first_seq: None,
             last_seq: None,
             message_count: 0,
@@ -305,9 +358,37 @@ impl Log {
                 run.started_at = Some(*at);
                 run.updated_at = *at;
             }
-            Transition::Finish { outcome, at } => {
+            Transition::Finish { outcome, asks, at } => {
                 let (run_id, outcome) = (run_id.clone(), outcome.clone());
                 self.end(&run_id, &outcome, *at);
+                for ask in asks {
+                    let interaction = ask.clone().into_interaction(
+                        self.head.thread_id.clone(),
+                        run_id.clone(),
+                        self.head.owner_id.clone(),
+                        *at,
+                    );
+                    self.interactions.insert(ask.interaction_id.clone(), interaction);
+                }
+            }
+            Transition::Resume { lease, at, .. } => {
+                run.updated_at = *at;
+                run.epoch = self.head.epoch + 1;
+                let (run_id, lease) = (run_id.clone(), lease.clone());
+                self.open_epoch(&run_id);
+                self.leases.remove(&run_id);
+                if let Some(lease) = &lease {
+                    self.put_lease(&run_id, lease);
+                }
+            }
+            Transition::Fold(fold) => {
+                let number = self.head.last_compact_seq.unwrap_or(0) + 1;
+                let note = self.head.next_seq - 1;
+                let thread = self.head.thread_id.clone();
+                let compaction =
+                    NewCompaction::clone(fold).into_compaction(thread, run_id.clone(), number, note);
+                self.head.last_compact_seq = Some(number);
+                self.compactions.insert(number, compaction);
             }
         }
     }
@@ -319,6 +400,8 @@ impl Log {
         run.error = outcome.error.clone();
         run.stop_reason = outcome.stop_reason.clone();
         run.queue_no = None;
+        run.reserved = Estimate::default();
+        self.ended.extend(run.agent_run_id.clone().map(|id| (id, outcome.clone(), at)));
         run.finished_at = Some(at);
         run.updated_at = at;
         self.leases.remove(run_id);
@@ -340,22 +423,21 @@ impl Log {
     /// Stores the model calls and adds them to their runs' totals.
     fn store_usage(&mut self, prepared: &Prepared) {
         for call in &prepared.usage {
-            let (run, growth) = match self.usage.get_mut(&call.source_id) {
+            let (run, change, settled) = match self.usage.get_mut(&call.source_id) {
                 Some(stored) => match stored.complete(call) {
-                    Some(growth) => (stored.run_id.clone(), growth),
+                    Some(change) => (stored.run_id.clone(), change, Estimate::default()),
                     None => continue,
                 },
                 None => {
                     let (thread, run) = (prepared.thread_id.clone(), prepared.run_id.clone());
                     let record = call.clone().into_record(thread, run.clone(), self.head.owner_id.clone());
                     self.usage.insert(call.source_id.clone(), record);
-                    let mut growth = RunTotals::default();
-                    growth.add_call(&call.caller, &call.tokens, call.cost_nanos);
-                    (run, growth)
+                    (run, TotalsChange::of_call(call), call.settles)
                 }
             };
             if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {
-                run.totals.add(&growth);
+                change.apply(&mut run.totals);
+                run.reserved.give_back(&settled);
             }
         }
     }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::commit::{Claim, Prepared, Transition, check_ttl};
 use crate::record::{
-    CancelAction, Event, ItemStatus, Lease, NewLease, Outcome, Run, RunStatus, ThreadStatus, Visibility,
+    CancelAction, Estimate, Event, ItemStatus, Lease, NewLease, Outcome, Run, RunStatus, ThreadStatus,
+    Visibility,
 };
-use crate::store::{Claimable, Sweep, require_system};
-use crate::{Error, Result, RunId, Scope, ThreadId, Timestamp, WorkerId};
+use crate::store::{Claimable, ClaimedItem, Reservation, Reserve, Sweep, require_system};
+use crate::{Error, ItemId, Result, RunId, Scope, ThreadId, Timestamp, WorkerId};
 
 use super::MemoryLedger;
 use super::state::Log;
@@ -21,14 +22,19 @@ impl Log {
                 Some(lease) => Err(Error::conflict("lease", "none", &lease.worker_id)),
                 None => Ok(()),
             },
-            Transition::Finish { outcome, .. } => {
+            Transition::Finish { outcome, asks, .. } => {
                 match lease.and_then(|lease| lease.cancel_action.as_ref()) {
                     Some(action) if action.outcome() != *outcome => {
                         Err(Error::Cancelled { run_id: run.run_id.to_string() })
                     }
-                    _ => Ok(()),
+                    _ => self.require_unasked(asks),
                 }
             }
+            // Its next holder would not know that it is to stop.
+            Transition::Resume { .. } if lease.is_some_and(|lease| lease.cancel_action.is_some()) => {
+                Err(Error::Cancelled { run_id: run.run_id.to_string() })
+            }
+            Transition::Resume { claim, .. } => self.require_claim(run, lease, *claim),
             Transition::Interrupt { claim, .. } if run.status != RunStatus::Queued => {
                 self.require_claim(run, lease, *claim)
             }
@@ -73,6 +79,7 @@ impl Log {
         };
         let last = self.runs.values().filter_map(|run| run.queue_no).max().unwrap_or(0);
         let run = Run { queue_no: Some(last + 1), ..self.new_run(run_id, admission) };
+        self.note_admission(&run, admission);
         self.runs.insert(run_id.clone(), run);
         let lease = admission.lease.clone();
         self.queued.insert(run_id.clone(), (prepared.events, lease));
@@ -168,6 +175,64 @@ impl MemoryLedger {
         let log = state.log(scope, thread)?;
         log.run(run)?;
         Ok(log.leases.get(run).cloned())
+    }
+
+    pub(super) fn reserve_now(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> Result<Reservation> {
+        wanted.check()?;
+        let mut state = self.state();
+        let log = state.log_mut(scope, thread)?;
+        log.run(run)?;
+        log.head.require_held(run, epoch)?;
+        let Some(stored) = log.runs.get_mut(run) else { return Err(Error::not_found("run", run)) };
+        match stored.reserve(wanted.estimate, wanted.is_iteration) {
+            Some(limit) => Ok(Reservation::Refused(limit)),
+            None => Ok(Reservation::Granted(Box::new(stored.clone()))),
+        }
+    }
+
+    pub(super) fn release_now(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        estimate: Estimate,
+    ) -> Result<()> {
+        let mut state = self.state();
+        let log = state.log_mut(scope, thread)?;
+        log.run(run)?;
+        log.head.require_held(run, epoch)?;
+        if let Some(stored) = log.runs.get_mut(run) {
+            stored.reserved.give_back(&estimate);
+        }
+        Ok(())
+    }
+
+    pub(super) fn claim_item_now(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        item: &ItemId,
+        epoch: u64,
+    ) -> Result<ClaimedItem> {
+        let mut state = self.state();
+        let log = state.log_mut(scope, thread)?;
+        let key = (run.clone(), item.clone());
+        if !log.items.contains_key(&key) {
+            return Err(Error::not_found("item", item));
+        }
+        log.head.require_held(run, epoch)?;
+        let Some(entry) = log.items.get_mut(&key) else { return Err(Error::not_found("item", item)) };
+        let claimed_before = entry.claim(epoch)?;
+        Ok(ClaimedItem { item: entry.clone(), claimed_before })
     }
 
     pub(super) fn request_cancel_now(

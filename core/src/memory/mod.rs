@@ -3,16 +3,21 @@
 //! It keeps everything in maps under one lock and judges every call in the plainest way, so that
 //! what a call means can be read here. Nothing outlives the process.
 
+mod agent_runs;
 mod append;
+mod context;
 mod delete;
+mod interactions;
 mod lifecycle;
 mod read;
 mod state;
+mod threads;
+mod usage;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::commit::Limits;
-use crate::store::{AppendSignal, Ledger};
+use crate::store::{AppendSignal, Ledger, Stores};
 use state::State;
 
 /// A ledger in memory.
@@ -52,13 +57,7 @@ impl MemoryLedger {
     /// Its stores.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        Ledger::new(
-            Arc::new(self.clone()),
-            Arc::new(self.clone()),
-            Arc::new(self.clone()),
-            Arc::new(self.clone()),
-            Arc::new(self.clone()),
-        )
+        Ledger::new(Stores::all(Arc::new(self.clone())))
     }
 
     /// A panic of another holder leaves the state as it was: every change is made on values that were

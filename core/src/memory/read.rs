@@ -8,16 +8,20 @@ use async_trait::async_trait;
 
 use crate::commit::{Commit, Receipt};
 use crate::record::{
-    CancelAction, Event, EventDraft, ItemEntry, Lease, NewThread, Run, Thread, ThreadHead, ThreadPatch,
-    UsageBreakdown, UsageRecord, Visibility,
+    AgentRun, AgentRunSummary, CancelAction, Compaction, Estimate, Event, EventDraft, FoldedSteps,
+    Interaction, ItemEntry, Lease, NewThread, Run, Thread, ThreadHead, ThreadPatch, UNKNOWN_MODEL,
+    UsageBreakdown, UsageRecord, UsageSum, Visibility,
 };
 use crate::store::{
-    AppendSignal, Claimable, Deleted, EventFilter, EventStore, ItemFilter, ItemStore, PutIfAbsent, RunFilter,
-    RunStore, RunVisibility, Sweep, ThreadFilter, ThreadStore, UsageStore,
+    AgentRunFilter, AgentRunStore, AppendSignal, Claimable, ClaimedItem, ContextStore, Deleted, Deletion,
+    DeletionFilter, Erased, Erasure, EventFilter, EventStore, InteractionFilter, InteractionStore,
+    ItemFilter, ItemStore, PutIfAbsent, RecordedAgentRun, Reservation, Reserve, RunFilter, RunStore,
+    RunVisibility, StoredAgentRun, Sweep, ThreadFilter, ThreadStore, Unfolded, UsageQuery, UsageStore,
 };
+use crate::view::context::ContextWindow;
 use crate::{
-    Category, Cursor, Error, ErrorKind, ItemId, ListRange, OwnerId, Page, Result, RunId, Scope, SeqPage,
-    SeqRange, SeqScan, SourceId, ThreadId, Timestamp, WorkerId,
+    AgentRunId, Category, Cursor, Error, ErrorKind, InteractionId, ItemId, ListRange, OwnerId, Page, Result,
+    RunId, Scope, SeqPage, SeqRange, SeqScan, SourceId, ThreadId, Timestamp, WorkerId,
 };
 
 use super::MemoryLedger;
@@ -26,18 +30,11 @@ use super::state::Log;
 #[async_trait]
 impl ThreadStore for MemoryLedger {
     async fn create(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
-        let thread = new.into_thread(scope)?;
-        let mut state = self.state();
-        if state.threads.contains_key(&thread.thread_id) {
-            return Err(Error::already_exists("thread", &thread.thread_id));
-        }
-        state.threads.insert(thread.thread_id.clone(), Log::new(thread.clone()));
-        Ok(thread)
+        self.create_now(scope, new)
     }
 
     async fn get(&self, scope: &Scope, thread: &ThreadId) -> Result<Thread> {
-        let state = self.state();
-        state.log(scope, thread)?.thread.clone().ok_or_else(|| Error::not_found("thread", thread))
+        self.state().thread(scope, thread).cloned()
     }
 
     async fn head(&self, scope: &Scope, thread: &ThreadId) -> Result<ThreadHead> {
@@ -75,8 +72,42 @@ impl ThreadStore for MemoryLedger {
         self.set_owner_now(scope, thread, owner)
     }
 
+    async fn list_children(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        range: &ListRange,
+    ) -> Result<Page<Thread>> {
+        self.list_children_now(scope, thread, range)
+    }
+
+    async fn archive(&self, scope: &Scope, thread: &ThreadId, at: Timestamp) -> Result<Thread> {
+        self.archive_now(scope, thread, at)
+    }
+
+    async fn unarchive(&self, scope: &Scope, thread: &ThreadId, at: Timestamp) -> Result<Thread> {
+        self.unarchive_now(scope, thread, at)
+    }
+
     async fn delete(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
         self.delete_thread_now(scope, thread)
+    }
+
+    async fn list_spent(&self, scope: &Scope, idle: Duration, limit: u32) -> Result<Vec<ThreadId>> {
+        self.list_spent_now(scope, idle, limit)
+    }
+
+    async fn list_deletions(
+        &self,
+        scope: &Scope,
+        filter: &DeletionFilter,
+        range: &ListRange,
+    ) -> Result<Page<Deletion>> {
+        self.list_deletions_now(scope, filter, range)
+    }
+
+    async fn erase_remains(&self, scope: &Scope, owner: &OwnerId, erasure: Erasure) -> Result<Erased> {
+        self.erase_remains_now(scope, owner, erasure)
     }
 }
 
@@ -145,6 +176,28 @@ impl RunStore for MemoryLedger {
 
     async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>> {
         self.rewind_now(scope, thread, run)
+    }
+
+    async fn reserve(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> Result<Reservation> {
+        self.reserve_now(scope, thread, run, epoch, wanted)
+    }
+
+    async fn release(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        estimate: Estimate,
+    ) -> Result<()> {
+        self.release_now(scope, thread, run, epoch, estimate)
     }
 
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
@@ -315,6 +368,91 @@ impl ItemStore for MemoryLedger {
         items.sort_by_key(|item| item.started_seq);
         Ok(ascending(items.into_iter(), scan, |item| item.started_seq))
     }
+
+    async fn claim(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        item: &ItemId,
+        epoch: u64,
+    ) -> Result<ClaimedItem> {
+        self.claim_item_now(scope, thread, run, item, epoch)
+    }
+}
+
+#[async_trait]
+impl ContextStore for MemoryLedger {
+    async fn load(&self, scope: &Scope, thread: &ThreadId) -> Result<ContextWindow> {
+        self.load_now(scope, thread)
+    }
+
+    async fn list_compactions(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        range: &SeqRange,
+    ) -> Result<SeqPage<Compaction>> {
+        self.list_compactions_now(scope, thread, range)
+    }
+}
+
+#[async_trait]
+impl InteractionStore for MemoryLedger {
+    async fn get(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        interaction: &InteractionId,
+    ) -> Result<Interaction> {
+        self.interaction_now(scope, thread, interaction)
+    }
+
+    async fn list(
+        &self,
+        scope: &Scope,
+        filter: &InteractionFilter,
+        range: &ListRange,
+    ) -> Result<Page<Interaction>> {
+        self.list_interactions_now(scope, filter, range)
+    }
+}
+
+#[async_trait]
+impl AgentRunStore for MemoryLedger {
+    async fn record(&self, scope: &Scope, agent_run: AgentRun) -> Result<RecordedAgentRun> {
+        self.record_now(scope, agent_run)
+    }
+
+    async fn get(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<StoredAgentRun> {
+        self.agent_run_now(scope, agent_run)
+    }
+
+    async fn list(
+        &self,
+        scope: &Scope,
+        filter: &AgentRunFilter,
+        range: &ListRange,
+    ) -> Result<Page<AgentRunSummary>> {
+        self.list_agent_runs_now(scope, filter, range)
+    }
+
+    async fn fold(&self, scope: &Scope, agent_run: &AgentRunId, folded: FoldedSteps) -> Result<bool> {
+        self.fold_steps_now(scope, agent_run, folded)
+    }
+
+    async fn list_unfolded(
+        &self,
+        scope: &Scope,
+        after: Option<&AgentRunId>,
+        limit: u32,
+    ) -> Result<Vec<Unfolded>> {
+        self.list_unfolded_now(scope, after, limit)
+    }
+
+    async fn delete(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<()> {
+        self.delete_agent_run_now(scope, agent_run)
+    }
 }
 
 #[async_trait]
@@ -353,6 +491,10 @@ impl UsageStore for MemoryLedger {
         let active = log.head.active_run_id.as_ref().filter(|_| !include_active);
         Ok(breakdown(log.usage.values().filter(|call| active.is_none() || call.run_id.as_ref() != active)))
     }
+
+    async fn report(&self, scope: &Scope, query: &UsageQuery) -> Result<Vec<UsageSum>> {
+        self.report_now(scope, query)
+    }
 }
 
 /// The messages of a log that a reader sees.
@@ -377,7 +519,7 @@ fn breakdown<'a>(calls: impl Iterator<Item = &'a UsageRecord>) -> UsageBreakdown
     let mut model_runs = BTreeSet::new();
     for call in calls {
         sums.totals.add_call(&call.caller, &call.tokens, call.cost_nanos);
-        let name = call.model.as_deref().unwrap_or("unknown");
+        let name = call.model.as_deref().unwrap_or(UNKNOWN_MODEL);
         let model = sums.by_model.entry(name.to_owned()).or_default();
         model.llm_calls += 1;
         model.tokens.add(&call.tokens);
@@ -394,7 +536,7 @@ fn breakdown<'a>(calls: impl Iterator<Item = &'a UsageRecord>) -> UsageBreakdown
 }
 
 /// A page of rows that come in ascending order.
-fn ascending<'a, T: Clone + 'a>(
+pub(super) fn ascending<'a, T: Clone + 'a>(
     rows: impl DoubleEndedIterator<Item = &'a T>,
     scan: SeqScan,
     seq_of: impl Fn(&T) -> u64,
@@ -410,7 +552,7 @@ fn ascending<'a, T: Clone + 'a>(
 }
 
 /// A page of a newest-first listing, of the rows before `end`.
-fn newest_first<'a, T: Clone + 'a, K: Ord>(
+pub(super) fn newest_first<'a, T: Clone + 'a, K: Ord>(
     rows: impl Iterator<Item = &'a T>,
     limit: u32,
     end: Option<K>,

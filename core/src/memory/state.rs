@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::record::{
-    Event, EventDraft, HeadState, ItemEntry, Lease, NewLease, Run, Thread, ThreadHead, UsageRecord,
+    Compaction, Event, EventDraft, HeadState, Interaction, ItemEntry, Lease, NewLease, Outcome, Run, Thread,
+    ThreadHead, UsageRecord,
 };
-use crate::{Error, ItemId, Result, RunId, Scope, SourceId, ThreadId, Timestamp};
+use crate::store::{Deletion, StoredAgentRun};
+use crate::{AgentRunId, Error, InteractionId, ItemId, Result, RunId, Scope, SourceId, ThreadId, Timestamp};
 
 /// Every thread, deleted ones included: their heads are tombstones.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) threads: BTreeMap<ThreadId, Log>,
+    pub(super) agent_runs: BTreeMap<AgentRunId, StoredAgentRun>,
 }
 
 /// A thread and all below it.
@@ -26,6 +29,13 @@ pub(super) struct Log {
     pub(super) leases: BTreeMap<RunId, Lease>,
     /// What queued runs bring to the log when they get the slot, and who holds them then.
     pub(super) queued: BTreeMap<RunId, (Vec<EventDraft>, Option<NewLease>)>,
+    pub(super) compactions: BTreeMap<u64, Compaction>,
+    pub(super) interactions: BTreeMap<InteractionId, Interaction>,
+    /// What was taken away of it, in order.
+    pub(super) deletions: Vec<Deletion>,
+    /// Agent runs that a commit began, and those that it ended, until the ledger has noted them.
+    pub(super) begun: Vec<StoredAgentRun>,
+    pub(super) ended: Vec<(AgentRunId, Outcome, Timestamp)>,
     /// When the log last grew.
     pub(super) written_at: Timestamp,
 }
@@ -33,16 +43,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(thread: Thread) -> Self {
         Self {
-            head: ThreadHead {
-                thread_id: thread.thread_id.clone(),
-                owner_id: thread.owner_id.clone(),
-                state: HeadState::Open,
-                next_seq: 1,
-                message_count: 0,
-                active_run_id: None,
-                epoch: 0,
-                journal_ordinal: 0,
-            },
+            head: ThreadHead::new(&thread),
             thread: Some(thread),
             runs: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -50,6 +51,11 @@ impl Log {
             usage: BTreeMap::new(),
             leases: BTreeMap::new(),
             queued: BTreeMap::new(),
+            compactions: BTreeMap::new(),
+            interactions: BTreeMap::new(),
+            deletions: Vec::new(),
+            begun: Vec::new(),
+            ended: Vec::new(),
             written_at: Timestamp::now(),
         }
     }

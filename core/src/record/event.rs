@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ItemKind, ItemStatus, Outcome, TerminalStatus};
-use crate::{CallId, Error, ItemId, RawJson, Result, RunId, TaskId, ThreadId, Timestamp};
+use crate::{CallId, Error, ItemId, MAX_ID_BYTES, RawJson, Result, RunId, TaskId, ThreadId, Timestamp, text};
 
 /// The once key of a run's terminal event: a run has exactly one.
 pub const ONCE_TERMINAL: &str = "run.terminal";
@@ -28,6 +28,8 @@ pub mod event_type {
     pub const RUN_TIMED_OUT: &str = "run.timed_out";
     /// A run was ended because its budget was spent.
     pub const RUN_BUDGET_EXHAUSTED: &str = "run.budget_exhausted";
+    /// What an agent run came to: `{output, confidence?}`. It counts where the run completes.
+    pub const RUN_OUTPUT: &str = "run.output";
     /// A run's deliverables.
     pub const RUN_DELIVERY: &str = "run.delivery";
     /// A model call began.
@@ -306,6 +308,30 @@ impl EventDraft {
 }
 
 impl EventDraft {
+    /// The once key of the result of a call: the model is told of each call's end once, whoever tells it.
+    ///
+    /// A result is the completion of an item with a call id, of category `message`. Without a once key of its
+    /// own it gets this one when it is stored.
+    #[must_use]
+    pub fn result_key(item: &ItemId) -> String {
+        const RESULT: &str = "result:";
+        if item.as_str().len() + RESULT.len() <= MAX_ID_BYTES {
+            format!("{RESULT}{item}")
+        } else {
+            format!("{RESULT}#{}", text::fingerprint(item.as_str()))
+        }
+    }
+
+    /// Gives the result of a call its once key.
+    pub(crate) fn mark_result(&mut self) {
+        if let (None, Category::Message, Some(mark)) = (&self.once_key, &self.category, &self.item)
+            && mark.call_id.is_some()
+            && mark.status != ItemStatus::InProgress
+        {
+            self.once_key = Some(Self::result_key(&mark.item_id));
+        }
+    }
+
     /// The one event that ends a run: its content is the status and, where there are such, the
     /// `stop_reason` and the `error`. `cause` is the class and the message of the error that ended
     /// it, and is told where that is how the run ended.

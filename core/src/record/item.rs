@@ -106,6 +106,32 @@ impl ItemKind {
         }
     }
 
+    /// Whether an item of this kind is a tool call: somebody executes it, and the model is told its result.
+    #[must_use]
+    pub fn is_call(&self) -> bool {
+        match self {
+            Self::CommandExecution
+            | Self::FileChange
+            | Self::McpToolCall
+            | Self::ToolCall
+            | Self::WebSearch
+            | Self::ImageView
+            | Self::ImageGeneration
+            | Self::CollabAgentCall
+            | Self::Extension { .. } => true,
+            Self::UserMessage
+            | Self::AgentMessage
+            | Self::Reasoning
+            | Self::Plan
+            | Self::SubAgentActivity
+            | Self::ContextCompaction
+            | Self::ReviewEntered
+            | Self::ReviewExited
+            | Self::HookPrompt
+            | Self::Unknown(_) => false,
+        }
+    }
+
     fn word(&self) -> Option<&str> {
         Some(match self {
             Self::UserMessage => "user_message",
@@ -187,6 +213,18 @@ pub struct ItemEntry {
 }
 
 impl ItemEntry {
+    /// Claims it for execution under an epoch, and gives the epoch that claimed it before. `Conflict` where it has
+    /// ended, or this epoch claimed it already.
+    pub fn claim(&mut self, epoch: u64) -> Result<Option<u64>> {
+        if self.status != ItemStatus::InProgress {
+            return Err(Error::conflict("item status", ItemStatus::InProgress.as_str(), &self.status));
+        }
+        if self.claimed_epoch.is_some_and(|claimed| claimed >= epoch) {
+            return Err(Error::conflict("claim", "none under this epoch", "claimed already"));
+        }
+        Ok(self.claimed_epoch.replace(epoch))
+    }
+
     /// The new row that a change makes.
     #[must_use]
     pub fn of(thread: &ThreadId, run: &RunId, change: ItemChange) -> Self {

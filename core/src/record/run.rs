@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::wire::text_enum;
-use crate::{AssistantId, OwnerId, RawJson, RunId, ThreadId, Timestamp};
+use crate::{AgentRunId, AssistantId, OwnerId, RawJson, RunId, ThreadId, Timestamp};
 
 text_enum! {
     /// Where a run stands. The last five are terminal: a run never leaves them.
@@ -102,6 +102,9 @@ impl Outcome {
     pub const REPLACED: &'static str = "replaced";
     /// The stop reason of a run whose worker was gone.
     pub const LEASE_EXPIRED: &'static str = "lease_expired";
+    /// The stop reason of a run that asked a person something: its [`Interaction`](super::Interaction)s
+    /// say what.
+    pub const WAITING_FOR_INPUT: &'static str = "waiting_for_input";
 
     /// A run that ended well.
     #[must_use]
@@ -119,6 +122,16 @@ impl Outcome {
     #[must_use]
     pub fn interrupted(stop_reason: impl Into<String>) -> Self {
         Self { status: TerminalStatus::Interrupted, error: None, stop_reason: Some(stop_reason.into()) }
+    }
+
+    /// A run that was ended because its budget was spent.
+    #[must_use]
+    pub fn budget_exhausted(limit: BudgetLimit) -> Self {
+        Self {
+            status: TerminalStatus::BudgetExhausted,
+            error: Some(format!("the run's budget of {} was spent", limit.what())),
+            stop_reason: Some(limit.as_str().to_owned()),
+        }
     }
 
     /// A run that was undone: readers leave it out.
@@ -220,6 +233,72 @@ impl MultitaskStrategy {
     }
 }
 
+/// What a run may use, sub-agents that it pays for included. What is `None` has no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Budget {
+    /// Tokens of all model calls.
+    pub max_tokens: Option<u64>,
+    /// Cost in billionths of a US dollar.
+    pub max_cost_nanos: Option<u64>,
+    /// Model calls of its own.
+    pub max_iterations: Option<u64>,
+}
+
+/// What a model call, or a sub-agent, is expected to use at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Estimate {
+    /// Tokens, input and output.
+    pub tokens: u64,
+    /// Cost in billionths of a US dollar.
+    pub cost_nanos: u64,
+}
+
+impl Estimate {
+    /// Takes off what a settled call had reserved.
+    pub fn give_back(&mut self, settled: &Self) {
+        self.tokens = self.tokens.saturating_sub(settled.tokens);
+        self.cost_nanos = self.cost_nanos.saturating_sub(settled.cost_nanos);
+    }
+
+    /// Whether it is nothing.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A limit of a [`Budget`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is documented at the field of `Budget` with the same name")]
+pub enum BudgetLimit {
+    MaxTokens,
+    MaxCostNanos,
+    MaxIterations,
+}
+
+impl BudgetLimit {
+    /// The limit's name, as a run that it ended has it for a stop reason.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCostNanos => "max_cost_nanos",
+            Self::MaxIterations => "max_iterations",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "tokens",
+            Self::MaxCostNanos => "cost",
+            Self::MaxIterations => "model calls",
+        }
+    }
+}
+
 /// What a run used. Sums over its usage records, each counted once; 64-bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -287,10 +366,18 @@ pub struct Run {
     pub follow_up_to_run_id: Option<RunId>,
     /// The run that started it.
     pub parent_run_id: Option<RunId>,
+    /// The agent run whose transcript it is.
+    pub agent_run_id: Option<AgentRunId>,
     /// The epoch it holds the slot under, or held it last; 0 while it is queued.
     pub epoch: u64,
     /// What it used.
     pub totals: RunTotals,
+    /// What it may use.
+    pub budget: Budget,
+    /// How many model calls of its own were let through by [`RunStore::reserve`](crate::RunStore::reserve).
+    pub iterations: u64,
+    /// What calls that were let through and have not been counted may use.
+    pub reserved: Estimate,
     /// The seq of its first event.
     pub first_seq: Option<u64>,
     /// The seq of its last event so far.
@@ -312,6 +399,28 @@ pub struct Run {
 }
 
 impl Run {
+    /// Sets aside what a call may use, or says which limit of the budget does not have it.
+    pub fn reserve(&mut self, estimate: Estimate, is_iteration: bool) -> Option<BudgetLimit> {
+        let beyond = |limit: Option<u64>, used: u64, wanted: u64| {
+            limit.is_some_and(|limit| used.saturating_add(wanted) > limit)
+        };
+        let tokens = self.totals.total_tokens.saturating_add(self.reserved.tokens);
+        let cost_nanos = self.totals.cost_nanos.saturating_add(self.reserved.cost_nanos);
+        if is_iteration && beyond(self.budget.max_iterations, self.iterations, 1) {
+            return Some(BudgetLimit::MaxIterations);
+        }
+        if beyond(self.budget.max_tokens, tokens, estimate.tokens) {
+            return Some(BudgetLimit::MaxTokens);
+        }
+        if beyond(self.budget.max_cost_nanos, cost_nanos, estimate.cost_nanos) {
+            return Some(BudgetLimit::MaxCostNanos);
+        }
+        self.iterations += u64::from(is_iteration);
+        self.reserved.tokens = self.reserved.tokens.saturating_add(estimate.tokens);
+        self.reserved.cost_nanos = self.reserved.cost_nanos.saturating_add(estimate.cost_nanos);
+        None
+    }
+
     /// Whether this is how it ended.
     #[must_use]
     pub fn ended_as(&self, outcome: &Outcome) -> bool {

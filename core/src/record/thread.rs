@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::text;
+use crate::view::tree::Place;
 use crate::wire::text_enum;
 use crate::{AssistantId, Error, ItemId, OwnerId, RawJson, Result, RunId, ThreadId, Timestamp};
 
@@ -35,7 +36,7 @@ text_enum! {
 text_enum! {
     /// What happens to a sub-agent's thread when its parent ends.
     pub enum ThreadLifecycle {
-        /// Deleted when the run that spawned it succeeds.
+        /// Deleted once its run succeeded, and with its parent.
         Ephemeral = "ephemeral",
         /// Deleted with its parent.
         Linked = "linked",
@@ -71,11 +72,11 @@ pub struct Thread {
     pub status: ThreadStatus,
     /// Who started it.
     pub kind: ThreadKind,
-    /// The thread whose agent spawned it.
+    /// The thread whose agent spawned it, or the one it was given to when that was deleted.
     pub parent_thread_id: Option<ThreadId>,
-    /// The run that spawned it.
+    /// The run of the parent that spawned it; `None` once it was given to another parent.
     pub spawn_run_id: Option<RunId>,
-    /// The tool call that spawned it.
+    /// The tool call of that run that spawned it.
     pub spawn_item_id: Option<ItemId>,
     /// 0 for a root thread, its parent's plus 1 otherwise.
     pub spawn_depth: u32,
@@ -120,6 +121,120 @@ pub struct ThreadHead {
     pub epoch: u64,
     /// How many journal events were stored under this epoch.
     pub journal_ordinal: u64,
+    /// The thread whose agent spawned it: a copy that outlives the thread, so that what it took counts in
+    /// the tree above it.
+    pub parent_thread_id: Option<ThreadId>,
+    /// The number of the last compaction of its context window.
+    pub last_compact_seq: Option<u64>,
+}
+
+impl ThreadHead {
+    /// The head of a new thread.
+    #[must_use]
+    pub fn new(thread: &Thread) -> Self {
+        Self {
+            thread_id: thread.thread_id.clone(),
+            owner_id: thread.owner_id.clone(),
+            state: HeadState::Open,
+            next_seq: 1,
+            message_count: 0,
+            active_run_id: None,
+            epoch: 0,
+            journal_ordinal: 0,
+            parent_thread_id: thread.parent_thread_id.clone(),
+            last_compact_seq: None,
+        }
+    }
+
+    /// `LeaseLost` for whoever does not hold the thread's slot with this run under this epoch.
+    pub fn require_held(&self, run: &RunId, epoch: u64) -> Result<()> {
+        if self.active_run_id.as_ref() == Some(run) && self.epoch == epoch {
+            return Ok(());
+        }
+        Err(Error::LeaseLost { run_id: run.to_string(), epoch })
+    }
+
+    /// `Conflict` unless the thread is open.
+    pub fn require_open(&self) -> Result<()> {
+        match self.state {
+            HeadState::Open => Ok(()),
+            _ => Err(Error::conflict("thread state", HeadState::Open, &self.state)),
+        }
+    }
+}
+
+/// How deep sub-agents may spawn sub-agents unless told otherwise.
+pub const DEFAULT_MAX_DEPTH: u32 = 3;
+
+/// Where a sub-agent's thread comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spawn {
+    /// The thread whose agent spawns it; must be the scope's, and open.
+    pub parent_thread_id: ThreadId,
+    /// The run that spawns it; must exist on that thread.
+    pub run_id: RunId,
+    /// The tool call that spawns it; must be an item of that run.
+    pub item_id: Option<ItemId>,
+    /// What happens to it when its parent ends.
+    pub lifecycle: ThreadLifecycle,
+    /// The deepest a thread may be; a root thread is at 0.
+    pub max_depth: u32,
+}
+
+impl Spawn {
+    /// By a run, linked to its thread, at most 3 deep.
+    #[must_use]
+    pub fn new(parent_thread_id: ThreadId, run_id: RunId) -> Self {
+        let lifecycle = ThreadLifecycle::Linked;
+        Self { parent_thread_id, run_id, item_id: None, lifecycle, max_depth: DEFAULT_MAX_DEPTH }
+    }
+
+    /// With the tool call that spawns it.
+    #[must_use]
+    pub fn by_item(self, item_id: ItemId) -> Self {
+        Self { item_id: Some(item_id), ..self }
+    }
+
+    /// With another lifecycle.
+    #[must_use]
+    pub fn with_lifecycle(self, lifecycle: ThreadLifecycle) -> Self {
+        Self { lifecycle, ..self }
+    }
+
+    /// With another limit of the depth.
+    #[must_use]
+    pub fn with_max_depth(self, max_depth: u32) -> Self {
+        Self { max_depth, ..self }
+    }
+
+    /// Makes a new thread a child of `parent`, for those who implement a store: they know that the run and
+    /// the item are there. `InvalidInput` where it would be too deep, or somebody else's.
+    pub fn place(self, new: Thread, parent: &Thread) -> Result<Thread> {
+        if new.owner_id.is_some() && new.owner_id != parent.owner_id {
+            return Err(Error::invalid(
+                "owner_id",
+                "is not the parent's owner; leave it out, a sub-agent's thread has its parent's",
+            ));
+        }
+        let depth = parent.spawn_depth.saturating_add(1);
+        if depth > self.max_depth {
+            let reason = format!(
+                "is {}, and the thread would be at depth {depth}; let the agent do it itself, or raise the limit",
+                self.max_depth
+            );
+            return Err(Error::invalid("max_depth", reason));
+        }
+        Ok(Thread {
+            owner_id: parent.owner_id.clone(),
+            kind: ThreadKind::Subagent,
+            parent_thread_id: Some(self.parent_thread_id),
+            spawn_run_id: Some(self.run_id),
+            spawn_item_id: self.item_id,
+            spawn_depth: depth,
+            lifecycle: self.lifecycle,
+            ..new
+        })
+    }
 }
 
 /// What a new thread is made of; everything but the id has a default.
@@ -141,6 +256,9 @@ pub struct NewThread {
     pub config: RawJson,
     /// Notes of the application; must be a JSON object.
     pub metadata: RawJson,
+    /// Where it comes from, if an agent makes it. It has its parent's owner. Only
+    /// [`ThreadStore::create`](crate::ThreadStore::create) takes it.
+    pub spawn: Option<Spawn>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -158,11 +276,13 @@ impl NewThread {
             model: None,
             config: RawJson::empty_object(),
             metadata: RawJson::empty_object(),
+            spawn: None,
             created_at: Timestamp::now(),
         }
     }
 
-    /// Checks the fields and makes the record a store keeps, stamped with the scope's owner.
+    /// Checks the fields and makes the record of a root thread, stamped with the scope's owner. A child is
+    /// made of it by [`Spawn::place`].
     pub fn into_thread(self, scope: &crate::Scope) -> Result<Thread> {
         let owner_id = match (scope, self.owner_id) {
             (crate::Scope::System, owner) => owner,
@@ -245,6 +365,17 @@ impl<T> Patch<T> {
 }
 
 impl Thread {
+    /// Its place in its tree.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            thread_id: self.thread_id.clone(),
+            parent_thread_id: self.parent_thread_id.clone(),
+            lifecycle: self.lifecycle.clone(),
+            spawn_depth: self.spawn_depth,
+        }
+    }
+
     /// Makes the edit; on an error nothing is changed.
     pub fn apply(&mut self, patch: ThreadPatch, at: Timestamp) -> Result<()> {
         let metadata = match &patch.metadata {

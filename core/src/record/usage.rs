@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunTotals;
+use super::{Estimate, RunTotals};
 use crate::{Caller, OwnerId, RawJson, RunId, SourceId, ThreadId, Timestamp};
+
+/// The key of calls that name no model.
+pub const UNKNOWN_MODEL: &str = "unknown";
 
 /// Which of a run's three token buckets a call counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,7 +97,7 @@ impl TokenCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageDraft {
     /// The model call. A second record with the same id is ignored, except that it completes one
-    /// whose total was 0: see [`UsageRecord::complete`].
+    /// whose total was 0 or estimated: see [`UsageRecord::complete`].
     pub source_id: SourceId,
     /// The round of the agent's loop it belongs to, from 0.
     pub round_index: Option<u64>,
@@ -118,6 +121,8 @@ pub struct UsageDraft {
     pub child_thread_id: Option<ThreadId>,
     /// The usage as the provider gave it.
     pub raw: Option<RawJson>,
+    /// What was reserved for the call: it comes back to the run's budget when the record is stored first.
+    pub settles: Estimate,
     /// When the call ended.
     pub created_at: Timestamp,
 }
@@ -139,6 +144,7 @@ impl UsageDraft {
             latency_ms: None,
             child_thread_id: None,
             raw: None,
+            settles: Estimate::default(),
             created_at: Timestamp::now(),
         }
     }
@@ -210,21 +216,28 @@ pub struct UsageRecord {
 }
 
 impl UsageRecord {
-    /// Takes in a later report of the same call, and gives what the totals of this record's run
-    /// grow by. Only a record whose total is 0 is completed, once, by a report whose total is not:
-    /// anything else is `None` and changes nothing.
+    /// Takes in a later report of the same call, and gives what the totals of this record's run change
+    /// by. Only two records are completed: one whose total is 0, by a report whose total is not, and an
+    /// estimate, by a report that is none and says what the call took. So a call is completed once by what
+    /// is known for certain. Anything else is `None` and changes nothing.
     ///
-    /// The record stays its run's and its caller's and keeps its time; no count becomes smaller and
-    /// nothing known is lost.
-    pub fn complete(&mut self, later: &UsageDraft) -> Option<RunTotals> {
-        if self.tokens.total > 0 || later.tokens.total == 0 {
+    /// The record stays its run's and its caller's and keeps its time, and nothing known is lost. An estimate
+    /// gives way to what the call took, whether that is more or less.
+    pub fn complete(&mut self, later: &UsageDraft) -> Option<TotalsChange> {
+        let replaces_estimate = self.estimated && !later.estimated;
+        if later.tokens.total == 0 || (self.tokens.total > 0 && !replaces_estimate) {
             return None;
         }
-        let tokens = self.tokens.or_more(&later.tokens);
-        let cost_nanos = self.cost_nanos.max(later.cost_nanos);
-        let more_cost = cost_nanos.unwrap_or(0) - self.cost_nanos.unwrap_or(0);
-        let mut growth = RunTotals::default();
-        growth.add_tokens(&self.caller, &tokens.since(&self.tokens), Some(more_cost));
+        let tokens = if self.tokens.total > 0 { later.tokens } else { self.tokens.or_more(&later.tokens) };
+        let cost_nanos = match (self.tokens.total > 0, later.cost_nanos) {
+            (true, Some(known)) => Some(known),
+            _ => self.cost_nanos.max(later.cost_nanos),
+        };
+        let mut change = TotalsChange::default();
+        let (cost, before) = (cost_nanos.unwrap_or(0), self.cost_nanos.unwrap_or(0));
+        let (more, less) = (cost.saturating_sub(before), before.saturating_sub(cost));
+        change.more.add_tokens(&self.caller, &tokens.since(&self.tokens), Some(more));
+        change.less.add_tokens(&self.caller, &self.tokens.since(&tokens), Some(less));
         self.tokens = tokens;
         self.cost_nanos = cost_nanos;
         self.estimated = later.estimated;
@@ -236,7 +249,38 @@ impl UsageRecord {
         self.price_table = later.price_table.or(self.price_table.take());
         self.child_thread_id = self.child_thread_id.take().or(later.child_thread_id);
         self.raw = later.raw.or(self.raw.take());
-        Some(growth)
+        Some(change)
+    }
+}
+
+/// What the totals of a run change by. Both sides are there because an estimate may have been too high.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TotalsChange {
+    /// What is added.
+    pub more: RunTotals,
+    /// What is taken off.
+    pub less: RunTotals,
+}
+
+impl TotalsChange {
+    /// A new call's.
+    #[must_use]
+    pub fn of_call(call: &UsageDraft) -> Self {
+        let mut change = Self::default();
+        change.more.add_call(&call.caller, &call.tokens, call.cost_nanos);
+        change
+    }
+
+    /// Adds another change.
+    pub fn add(&mut self, other: &Self) {
+        self.more.add(&other.more);
+        self.less.add(&other.less);
+    }
+
+    /// Makes it.
+    pub fn apply(&self, totals: &mut RunTotals) {
+        totals.add(&self.more);
+        totals.take_off(&self.less);
     }
 }
 
@@ -264,6 +308,85 @@ pub struct UsageBreakdown {
     pub by_model: BTreeMap<String, ModelUsage>,
 }
 
+/// By what model calls are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageBy {
+    /// All in one sum, whose key is empty.
+    Total,
+    /// The model that answered; calls without one are under `unknown`, as those of a model of that name.
+    Model,
+    /// Who made the call.
+    Caller,
+    /// The owner, for the system: calls of nobody are under the empty key.
+    Owner,
+    /// The day the call ended, in UTC, as `2026-11-21`.
+    Day,
+    /// The thread.
+    Thread,
+    /// The run, as `{thread_id}/{run_id}`; calls of no run are under `{thread_id}/`. A slash in the thread's
+    /// id is `%2F` there and a percent sign `%25`, so that no two runs share a key.
+    Run,
+    /// The round of the agent's loop in its run, as `{run_id}/{round_index}` with at least six digits.
+    /// Only of a thread or a run; calls without a round are under `{run_id}/`.
+    Round,
+}
+
+/// What some model calls took.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageSum {
+    /// What they have in common.
+    pub key: String,
+    /// How many calls, failed ones included.
+    pub llm_calls: u64,
+    /// How many of them have estimated tokens.
+    pub estimated_calls: u64,
+    /// How many runs made them. A run counts in the sum of each key that it has a call of.
+    pub runs: u64,
+    /// What they took.
+    pub tokens: TokenCounts,
+    /// Cost in billionths of a US dollar, of the calls that were priced.
+    pub cost_nanos: u64,
+    /// How many of the calls have no price.
+    pub unpriced_calls: u64,
+}
+
+impl UsageBy {
+    /// The key of a call's sum.
+    #[must_use]
+    pub fn key(self, call: &UsageRecord) -> String {
+        let run = call.run_id.as_ref().map_or("", |run| run.as_str());
+        match self {
+            Self::Total => String::new(),
+            Self::Model => call.model.as_deref().unwrap_or(UNKNOWN_MODEL).to_owned(),
+            Self::Caller => call.caller.as_str().to_owned(),
+            Self::Owner => call.owner_id.as_ref().map_or("", |owner| owner.as_str()).to_owned(),
+            // Times are in the years 0 to 9999, so that a day has ten characters.
+            Self::Day => call.created_at.to_string().chars().take(10).collect(),
+            Self::Thread => call.thread_id.to_string(),
+            Self::Run => {
+                let thread = call.thread_id.as_str().replace('%', "%25").replace('/', "%2F");
+                format!("{thread}/{run}")
+            }
+            Self::Round => match call.round_index {
+                Some(round) => format!("{run}/{round:06}"),
+                None => format!("{run}/"),
+            },
+        }
+    }
+}
+
+impl UsageSum {
+    /// Adds a call; `runs` is left to whoever knows which runs were counted.
+    pub fn add_call(&mut self, call: &UsageRecord) {
+        self.llm_calls += 1;
+        self.estimated_calls += u64::from(call.estimated);
+        self.tokens.add(&call.tokens);
+        self.cost_nanos = self.cost_nanos.saturating_add(call.cost_nanos.unwrap_or(0));
+        self.unpriced_calls += u64::from(call.cost_nanos.is_none());
+    }
+}
+
 impl RunTotals {
     /// Adds one call.
     pub fn add_call(&mut self, caller: &Caller, tokens: &TokenCounts, cost_nanos: Option<u64>) {
@@ -273,18 +396,26 @@ impl RunTotals {
 
     /// Adds other totals.
     pub fn add(&mut self, more: &Self) {
-        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
-        add(&mut self.input_tokens, more.input_tokens);
-        add(&mut self.output_tokens, more.output_tokens);
-        add(&mut self.total_tokens, more.total_tokens);
-        add(&mut self.cache_read_tokens, more.cache_read_tokens);
-        add(&mut self.cache_write_tokens, more.cache_write_tokens);
-        add(&mut self.reasoning_tokens, more.reasoning_tokens);
-        add(&mut self.llm_calls, more.llm_calls);
-        add(&mut self.lead_agent_tokens, more.lead_agent_tokens);
-        add(&mut self.subagent_tokens, more.subagent_tokens);
-        add(&mut self.middleware_tokens, more.middleware_tokens);
-        add(&mut self.cost_nanos, more.cost_nanos);
+        self.change(more, u64::saturating_add);
+    }
+
+    fn take_off(&mut self, less: &Self) {
+        self.change(less, u64::saturating_sub);
+    }
+
+    fn change(&mut self, by: &Self, with: fn(u64, u64) -> u64) {
+        let change = |sum: &mut u64, by: u64| *sum = with(*sum, by);
+        change(&mut self.input_tokens, by.input_tokens);
+        change(&mut self.output_tokens, by.output_tokens);
+        change(&mut self.total_tokens, by.total_tokens);
+        change(&mut self.cache_read_tokens, by.cache_read_tokens);
+        change(&mut self.cache_write_tokens, by.cache_write_tokens);
+        change(&mut self.reasoning_tokens, by.reasoning_tokens);
+        change(&mut self.llm_calls, by.llm_calls);
+        change(&mut self.lead_agent_tokens, by.lead_agent_tokens);
+        change(&mut self.subagent_tokens, by.subagent_tokens);
+        change(&mut self.middleware_tokens, by.middleware_tokens);
+        change(&mut self.cost_nanos, by.cost_nanos);
     }
 
     fn add_tokens(&mut self, caller: &Caller, tokens: &TokenCounts, cost_nanos: Option<u64>) {

@@ -17,11 +17,13 @@ pub enum Capability {
     Usage,
     /// The item index.
     Items,
+    /// Context windows, agent runs, interactions, and threads that agents spawn, archive or delete as trees.
+    Sessions,
 }
 
 impl Capability {
     /// Every one.
-    pub const ALL: &'static [Self] = &[Self::Runs, Self::Marks, Self::Usage, Self::Items];
+    pub const ALL: &'static [Self] = &[Self::Runs, Self::Marks, Self::Usage, Self::Items, Self::Sessions];
 
     /// What is asked for where it is needed, as errors name it.
     #[must_use]
@@ -31,6 +33,7 @@ impl Capability {
             Self::Marks => "a commit with a mark",
             Self::Usage => "a usage record",
             Self::Items => "the item index",
+            Self::Sessions => "a context window, an agent run, an interaction or a tree of threads",
         }
     }
 
@@ -52,14 +55,16 @@ pub struct Capabilities {
     pub usage: bool,
     /// [`Capability::Items`].
     pub items: bool,
+    /// [`Capability::Sessions`].
+    pub sessions: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { runs: true, marks: true, usage: true, items: true };
+    pub const ALL: Self = Self { runs: true, marks: true, usage: true, items: true, sessions: true };
 
     /// The log alone.
-    pub const LOG: Self = Self { runs: false, marks: false, usage: false, items: false };
+    pub const LOG: Self = Self { runs: false, marks: false, usage: false, items: false, sessions: false };
 
     /// Whether it has this one.
     #[must_use]
@@ -69,6 +74,7 @@ impl Capabilities {
             Capability::Marks => self.marks,
             Capability::Usage => self.usage,
             Capability::Items => self.items,
+            Capability::Sessions => self.sessions,
         }
     }
 

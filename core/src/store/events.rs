@@ -80,10 +80,16 @@ pub struct Deleted {
     pub events: u64,
     /// Rows of the item index.
     pub items: u64,
-    /// Usage records.
+    /// Usage records: those of a deleted run, or of a log that was emptied. Those of a deleted thread stay.
     pub usage: u64,
     /// Runs.
     pub runs: u64,
+    /// Threads: the one that was deleted and those that went with it.
+    #[serde(default)]
+    pub threads: u64,
+    /// Agent runs.
+    #[serde(default)]
+    pub agent_runs: u64,
 }
 
 /// Keeps the log of each thread.
@@ -164,11 +170,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         runs: &[RunId],
     ) -> Result<BTreeMap<RunId, u64>>;
 
-    /// Empties the log: events, items, usage and runs go, the thread stays and counts on.
-    /// `Conflict` while a run is active.
+    /// Empties the log: events, items, usage, runs and what belongs to them go, the thread stays and
+    /// counts on. `Conflict` while a run is active.
     async fn delete_by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted>;
 
-    /// Deletes a run with its events, items and usage. `Conflict` while it is active.
+    /// Deletes a run with its events, items, usage, compactions, interactions and agent runs. `Conflict`
+    /// while it is active. The context window is what it was before the run folded it.
     async fn delete_by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Deleted>;
 
     /// What the backend can do, with all of its stores. Everything unless it says otherwise.

@@ -16,7 +16,17 @@ pub struct ItemFilter {
     pub status: Option<ItemStatus>,
 }
 
-/// Reads the item index.
+/// A claim to execute a tool call that was granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedItem {
+    /// The item, claimed under the epoch of whoever asked.
+    pub item: ItemEntry,
+    /// The epoch that claimed it before: whoever it was may have executed it, wholly or in part, and was gone
+    /// before the result was stored.
+    pub claimed_before: Option<u64>,
+}
+
+/// Reads the item index, and says who executes what it has open.
 #[async_trait]
 pub trait ItemStore: fmt::Debug + Send + Sync + 'static {
     /// One item.
@@ -30,4 +40,17 @@ pub trait ItemStore: fmt::Debug + Send + Sync + 'static {
         filter: &ItemFilter,
         range: &SeqRange,
     ) -> Result<SeqPage<ItemEntry>>;
+
+    /// Claims an open item of a run for execution under the run's epoch: of several callers one gets it.
+    ///
+    /// `LeaseLost` where the run does not hold the thread's slot under that epoch; `Conflict` where the item
+    /// has ended, or was claimed under the same epoch before.
+    async fn claim(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        item: &ItemId,
+        epoch: u64,
+    ) -> Result<ClaimedItem>;
 }

@@ -7,21 +7,60 @@ use futures_util::stream::BoxStream;
 
 use super::lifecycle::LOOKS;
 use super::tail::{self, TailItem};
-use super::{Capabilities, EventStore, ItemStore, RunStore, ThreadStore, UsageStore};
+use super::{
+    AgentRunStore, Capabilities, ContextStore, EventStore, InteractionStore, ItemStore, RunStore,
+    ThreadStore, UsageStore,
+};
 use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
 use crate::record::{
-    CancelAction, EventDraft, NewThread, ONCE_TERMINAL, Outcome, Run, UsageDraft, WhenTaken,
+    CancelAction, EventDraft, NewInteraction, NewThread, ONCE_TERMINAL, Outcome, Run, RunStatus, UsageDraft,
+    WhenTaken,
 };
 use crate::{Error, ErrorKind, Result, RunId, Scope, ThreadId, Timestamp};
 
 /// The stores of one backend. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Ledger {
-    threads: Arc<dyn ThreadStore>,
-    runs: Arc<dyn RunStore>,
-    events: Arc<dyn EventStore>,
-    items: Arc<dyn ItemStore>,
-    usage: Arc<dyn UsageStore>,
+pub struct Ledger(Stores);
+
+/// What a [`Ledger`] is made of.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each is documented at its trait")]
+pub struct Stores {
+    pub threads: Arc<dyn ThreadStore>,
+    pub runs: Arc<dyn RunStore>,
+    pub events: Arc<dyn EventStore>,
+    pub items: Arc<dyn ItemStore>,
+    pub usage: Arc<dyn UsageStore>,
+    pub context: Arc<dyn ContextStore>,
+    pub interactions: Arc<dyn InteractionStore>,
+    pub agent_runs: Arc<dyn AgentRunStore>,
+}
+
+impl Stores {
+    /// One store that is all of them.
+    #[must_use]
+    pub fn all<S>(store: Arc<S>) -> Self
+    where
+        S: ThreadStore
+            + RunStore
+            + EventStore
+            + ItemStore
+            + UsageStore
+            + ContextStore
+            + InteractionStore
+            + AgentRunStore,
+    {
+        Self {
+            threads: Arc::<S>::clone(&store),
+            runs: Arc::<S>::clone(&store),
+            events: Arc::<S>::clone(&store),
+            items: Arc::<S>::clone(&store),
+            usage: Arc::<S>::clone(&store),
+            context: Arc::<S>::clone(&store),
+            interactions: Arc::<S>::clone(&store),
+            agent_runs: store,
+        }
+    }
 }
 
 /// A run to admit.
@@ -75,6 +114,8 @@ pub struct Finish {
     pub usage: Vec<UsageDraft>,
     /// What else is known of the run.
     pub progress: RunProgress,
+    /// What it asks a person; then it ends as interrupted, waiting for input.
+    pub asks: Vec<NewInteraction>,
 }
 
 impl Finish {
@@ -84,7 +125,7 @@ impl Finish {
             events: self.events,
             usage: self.usage,
             progress: self.progress,
-            transition: Some(Transition::Finish { outcome: self.outcome, at: self.at }),
+            transition: Some(Transition::Finish { outcome: self.outcome, asks: self.asks, at: self.at }),
             ..Commit::of_run(self.thread_id, self.run_id)
         }
     }
@@ -96,7 +137,8 @@ impl Finish {
                 *event = EventDraft::terminal(&outcome, None, event.created_at);
             }
         }
-        Self { outcome, ..self }
+        // Whoever asked it to stop waits for no answer.
+        Self { outcome, asks: Vec::new(), ..self }
     }
 }
 
@@ -112,50 +154,62 @@ pub struct Finished {
 impl Ledger {
     /// Puts the stores of one backend together.
     #[must_use]
-    pub fn new(
-        threads: Arc<dyn ThreadStore>,
-        runs: Arc<dyn RunStore>,
-        events: Arc<dyn EventStore>,
-        items: Arc<dyn ItemStore>,
-        usage: Arc<dyn UsageStore>,
-    ) -> Self {
-        Self { threads, runs, events, items, usage }
+    pub fn new(stores: Stores) -> Self {
+        Self(stores)
     }
 
     /// What the backend can do. What it cannot is [`Error::Unsupported`].
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.events.capabilities()
+        self.0.events.capabilities()
     }
 
     /// Threads.
     #[must_use]
     pub fn threads(&self) -> &dyn ThreadStore {
-        &*self.threads
+        &*self.0.threads
     }
 
     /// Runs.
     #[must_use]
     pub fn runs(&self) -> &dyn RunStore {
-        &*self.runs
+        &*self.0.runs
     }
 
     /// The log.
     #[must_use]
     pub fn events(&self) -> &dyn EventStore {
-        &*self.events
+        &*self.0.events
     }
 
     /// The item index.
     #[must_use]
     pub fn items(&self) -> &dyn ItemStore {
-        &*self.items
+        &*self.0.items
     }
 
     /// Usage.
     #[must_use]
     pub fn usage(&self) -> &dyn UsageStore {
-        &*self.usage
+        &*self.0.usage
+    }
+
+    /// Context windows.
+    #[must_use]
+    pub fn context(&self) -> &dyn ContextStore {
+        &*self.0.context
+    }
+
+    /// Questions to people.
+    #[must_use]
+    pub fn interactions(&self) -> &dyn InteractionStore {
+        &*self.0.interactions
+    }
+
+    /// Agent runs.
+    #[must_use]
+    pub fn agent_runs(&self) -> &dyn AgentRunStore {
+        &*self.0.agent_runs
     }
 
     /// Admits a run: its row, the thread's slot, a new epoch and its input in one commit.
@@ -174,9 +228,9 @@ impl Ledger {
             ..Commit::of_run(new.thread_id.clone(), new.run_id.clone())
         }
         .with_events(new.input.clone());
-        match self.events.append(scope, commit).await {
+        match self.0.events.append(scope, commit).await {
             Ok(receipt) => {
-                let run = self.runs.get(scope, &new.thread_id, &new.run_id).await?;
+                let run = self.0.runs.get(scope, &new.thread_id, &new.run_id).await?;
                 // Somebody may have acquired it since; under which epoch it was admitted is certain.
                 let waits = new.admission.multitask_strategy.when_taken() == WhenTaken::Wait;
                 let run = if waits { run } else { Run { epoch: receipt.epoch, ..run } };
@@ -195,7 +249,7 @@ impl Ledger {
 
     async fn admitted_before(&self, scope: &Scope, new: &NewRun) -> Result<Option<Run>> {
         let Some(key) = &new.admission.idempotency_key else { return Ok(None) };
-        match self.runs.find_by_idempotency_key(scope, &new.thread_id, key).await {
+        match self.0.runs.find_by_idempotency_key(scope, &new.thread_id, key).await {
             Ok(Some(run)) if run.request_hash == new.admission.request_hash => Ok(Some(run)),
             Ok(Some(run)) => Err(Error::conflict(
                 "idempotency_key",
@@ -212,20 +266,33 @@ impl Ledger {
     ///
     /// A run that was asked to stop ends as it was asked to, whatever `finish` says, with the events
     /// and usage that it brings: [`Finished::run`] tells. On a run that has ended nothing is written
-    /// and the stored outcome is returned.
+    /// and the stored outcome is returned. The transcript of its agent run is folded right after, or
+    /// by the next [`Ledger::fold_ended`].
+    ///
+    /// An ephemeral thread is deleted right after its run is stored as a success, and so is `NotFound` for
+    /// whoever asks later. A run of it that had an allowance is settled before.
     pub async fn finish(&self, scope: &Scope, finish: Finish) -> Result<Finished> {
+        let finished = self.end(scope, finish).await?;
+        self.fold_after_end(scope, finished.run.agent_run_id.as_ref()).await;
+        if finished.receipt.is_some() && finished.run.status == RunStatus::Success {
+            self.discard_ephemeral(scope, &finished.run).await;
+        }
+        Ok(finished)
+    }
+
+    async fn end(&self, scope: &Scope, finish: Finish) -> Result<Finished> {
         let (thread, run) = (finish.thread_id.clone(), finish.run_id.clone());
         let mut looks = 1;
         let asked = loop {
-            let error = match self.events.append(scope, finish.clone().into_commit()).await {
+            let error = match self.0.events.append(scope, finish.clone().into_commit()).await {
                 Ok(receipt) => {
-                    let run = self.runs.get(scope, &thread, &run).await?;
+                    let run = self.0.runs.get(scope, &thread, &run).await?;
                     return Ok(Finished { run, receipt: Some(receipt) });
                 }
                 Err(error) => error,
             };
             let lease = match error.kind() {
-                ErrorKind::Cancelled => self.runs.lease(scope, &thread, &run).await?,
+                ErrorKind::Cancelled => self.0.runs.lease(scope, &thread, &run).await?,
                 // A conflict is another end under the mark of the stored one.
                 ErrorKind::LeaseLost | ErrorKind::Conflict => None,
                 _ => return Err(error),
@@ -233,7 +300,7 @@ impl Ledger {
             if let Some(action) = lease.and_then(|lease| lease.cancel_action) {
                 break action.outcome();
             }
-            let stored = self.runs.get(scope, &thread, &run).await?;
+            let stored = self.0.runs.get(scope, &thread, &run).await?;
             if stored.status.is_terminal() {
                 // It may be the end that an earlier call stored in the place of this one.
                 let asked = [CancelAction::Interrupt, CancelAction::Rollback].map(|action| action.outcome());
@@ -251,15 +318,15 @@ impl Ledger {
             }
             looks += 1;
         };
-        match self.events.append(scope, finish.into_asked(asked).into_commit()).await {
+        match self.0.events.append(scope, finish.into_asked(asked).into_commit()).await {
             Ok(receipt) => {
-                let run = self.runs.get(scope, &thread, &run).await?;
+                let run = self.0.runs.get(scope, &thread, &run).await?;
                 Ok(Finished { run, receipt: Some(receipt) })
             }
             // It may be stored: whoever sends it again is told.
             Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
             Err(error) => {
-                let run = self.runs.get(scope, &thread, &run).await?;
+                let run = self.0.runs.get(scope, &thread, &run).await?;
                 if run.status.is_terminal() { Ok(Finished { run, receipt: None }) } else { Err(error) }
             }
         }
@@ -277,6 +344,6 @@ impl Ledger {
         after_seq: u64,
         poll: Duration,
     ) -> BoxStream<'static, Result<TailItem>> {
-        tail::tail(Arc::clone(&self.events), scope, thread, after_seq, poll)
+        tail::tail(Arc::clone(&self.0.events), scope, thread, after_seq, poll)
     }
 }

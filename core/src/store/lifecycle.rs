@@ -128,6 +128,7 @@ impl Ledger {
     async fn claimed(&self, scope: &Scope, thread: &ThreadId, run: &RunId, ended_at: u64) -> Result<Claimed> {
         let run = self.runs().get(scope, thread, run).await?;
         let interrupted = self.interrupted(scope, &run, ended_at).await?;
+        self.fold_after_end(scope, run.agent_run_id.as_ref()).await;
         Ok(Claimed { run, interrupted })
     }
 

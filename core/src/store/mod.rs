@@ -4,24 +4,39 @@
 //! [`Error::NotFound`](crate::Error::NotFound) everywhere; creating under an id that is taken is
 //! [`Error::AlreadyExists`](crate::Error::AlreadyExists), and nothing of the other row is told.
 
+mod agent_runs;
 mod capabilities;
+mod context;
+mod delegation;
+mod erasure;
 mod events;
+mod interactions;
 mod items;
 mod ledger;
 mod lifecycle;
+mod pending;
 mod runs;
 mod signal;
 mod tail;
 mod threads;
+mod transcript;
 mod usage;
 
+pub use agent_runs::{AgentMatch, AgentRunFilter, AgentRunStore, RecordedAgentRun, StoredAgentRun, Unfolded};
 pub use capabilities::{Capabilities, Capability};
+pub use context::{ContextStore, Fold};
+pub use delegation::{Delegated, Delegation};
 pub use events::{Deleted, EventFilter, EventStore, PutIfAbsent, RunVisibility, check_run_count};
-pub use items::{ItemFilter, ItemStore};
-pub use ledger::{Admitted, Finish, Finished, Ledger, NewRun};
+pub use interactions::{InteractionFilter, InteractionStore};
+pub use items::{ClaimedItem, ItemFilter, ItemStore};
+pub use ledger::{Admitted, Finish, Finished, Ledger, NewRun, Stores};
 pub use lifecycle::{Cancellation, Claimed, Swept};
-pub use runs::{Claimable, RunFilter, RunStore, Sweep, require_system};
+pub use pending::{Abort, ActiveRun, Healed, OpenItem, PendingCall, Resumption};
+pub use runs::{Claimable, Reservation, Reserve, RunFilter, RunStore, Sweep, require_system};
 pub use signal::{AppendSignal, Subscription};
 pub use tail::TailItem;
-pub use threads::{ThreadFilter, ThreadStore};
-pub use usage::UsageStore;
+pub use threads::{
+    Deletion, DeletionFilter, Erased, Erasure, ThreadFilter, ThreadStore, require_system_scope,
+};
+pub use transcript::FoldedEnds;
+pub use usage::{UsageOf, UsageQuery, UsageStore};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::commit::Claim;
-use crate::record::{CancelAction, Lease, OperationKind, Run, RunStatus, Visibility};
+use crate::commit::{Claim, MAX_COST_NANOS, MAX_COUNT};
+use crate::record::{BudgetLimit, CancelAction, Estimate, Lease, OperationKind, Run, RunStatus, Visibility};
 use crate::{Error, ListRange, Page, Result, RunId, Scope, ThreadId, Timestamp, WorkerId};
 
 /// Which runs to list. With a thread, that thread's; without one, all that the scope sees.
@@ -45,6 +45,43 @@ pub struct Claimable {
     pub run_id: RunId,
     /// Why.
     pub claim: Claim,
+}
+
+/// What a model call, or a sub-agent, wants of its run's budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reserve {
+    /// What it is expected to use at most.
+    pub estimate: Estimate,
+    /// Whether it is a model call of the run itself, which counts against `max_iterations`.
+    pub is_iteration: bool,
+}
+
+impl Reserve {
+    /// A model call of the run itself.
+    #[must_use]
+    pub fn call(estimate: Estimate) -> Self {
+        Self { estimate, is_iteration: true }
+    }
+
+    /// Refuses what no call uses, for those who implement a store.
+    pub fn check(&self) -> Result<()> {
+        if self.estimate.tokens > MAX_COUNT {
+            return Err(Error::invalid("tokens", format!("is above {MAX_COUNT}")));
+        }
+        if self.estimate.cost_nanos > MAX_COST_NANOS {
+            return Err(Error::invalid("cost_nanos", format!("is above {MAX_COST_NANOS}")));
+        }
+        Ok(())
+    }
+}
+
+/// The answer of [`RunStore::reserve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// The call may be made; its usage record [`settles`](crate::UsageDraft::settles) it. The run is as it is then.
+    Granted(Box<Run>),
+    /// The budget does not have it, and nothing was reserved.
+    Refused(BudgetLimit),
 }
 
 /// Refuses an owner's scope where only the system may ask.
@@ -92,6 +129,33 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// A run that ended in the queue never had the slot: none is later than it, and it is undone alone.
     async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>>;
+
+    /// Sets aside what a call may use, if the run's budget has it beside what was used and what is set
+    /// aside already. `LeaseLost` where the run does not hold the thread's slot under this epoch.
+    ///
+    /// What was set aside comes back with the usage record that settles it, and when the run ends.
+    async fn reserve(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> Result<Reservation>;
+
+    /// Gives back what was set aside for a call that is not made, so that no usage record settles it.
+    /// `LeaseLost` where the run does not hold the thread's slot under this epoch.
+    ///
+    /// It is not exactly-once: a release whose answer was lost is not repeated. What is not given back
+    /// comes back when the run ends.
+    async fn release(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        estimate: Estimate,
+    ) -> Result<()>;
 
     /// The run's lease, if it has one.
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>>;

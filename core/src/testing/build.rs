@@ -178,6 +178,7 @@ impl Admitted {
             outcome,
             at: at(9),
             usage: Vec::new(),
+            asks: Vec::new(),
             progress: RunProgress::default(),
         }
     }

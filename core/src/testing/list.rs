@@ -12,6 +12,47 @@ macro_rules! __conformance_cases {
     ([$($callback:tt)+] [$($given:tt)*]) => {
         $($callback)+! {
             $($given)*
+            agent_runs {
+                a_record_comes_back_whole [Sessions],
+                every_end_keeps_steps_and_usage [Sessions],
+                a_record_is_written_once [Sessions],
+                a_bad_record_is_refused [Sessions],
+                what_databases_refuse_is_stored [Sessions],
+                a_foreign_agent_run_is_not_found [Sessions],
+                agent_runs_are_listed_in_pages [Sessions],
+                one_of_many_records_is_stored [Sessions],
+                live_and_stored_steps_are_the_same,
+                an_agent_run_ends_with_its_run,
+                a_takeover_keeps_the_transcript,
+                steps_are_folded_once,
+                a_delegated_agent_run_is_linked,
+                an_agent_run_is_deleted,
+                a_bad_fold_is_refused,
+                steps_are_followed_to_the_end,
+            }
+            budgets {
+                a_limit_may_be_reached,
+                a_grant_shows_the_run,
+                no_limit_is_not_a_limit_of_zero,
+                only_own_calls_are_iterations,
+                an_endless_estimate_is_refused,
+                a_settled_call_gives_the_rest_back,
+                a_retry_gives_nothing_back,
+                what_is_released_comes_back,
+                the_end_gives_everything_back,
+                another_epoch_reserves_nothing,
+                many_calls_never_exceed_a_limit,
+                a_spent_run_keeps_what_it_did,
+                an_allowance_is_set_aside,
+                a_refused_allowance_leaves_nothing,
+                a_child_that_is_not_made_costs_nothing,
+                a_child_is_charged_once,
+                an_ephemeral_child_is_charged_before_it_goes,
+                a_child_is_charged_however_it_ended,
+                grandchildren_are_charged_up_the_tree,
+                a_root_is_nobodys_child,
+                a_stranger_spends_nothing,
+            }
             capabilities {
                 what_is_lacking_is_refused [],
             }
@@ -44,6 +85,21 @@ macro_rules! __conformance_cases {
                 one_of_many_ends_is_stored,
                 edits_of_different_keys_all_hold [],
             }
+            context {
+                a_window_is_what_the_model_would_be_sent,
+                an_empty_window_has_its_prompt,
+                a_note_takes_the_place_of_what_it_stands_for,
+                notes_are_folded_again,
+                a_call_is_not_parted_from_its_result,
+                one_of_many_folds_is_stored,
+                a_repeated_fold_is_answered,
+                what_comes_meanwhile_is_kept,
+                a_hidden_run_leaves_the_window,
+                a_fold_is_fenced,
+                an_emptied_log_has_no_window,
+                a_reload_equals_memory,
+                a_fold_brings_its_note_alone,
+            }
             deletions {
                 a_run_goes_with_all_below_it [],
                 a_deletion_never_frees_a_seq [],
@@ -53,6 +109,13 @@ macro_rules! __conformance_cases {
                 what_is_active_is_not_deleted [Runs],
                 an_ended_run_is_deleted_beside_an_active_one [Runs],
                 a_deleted_thread_is_gone [],
+                every_deletion_says_who_and_why,
+                deletions_are_listed_in_pages,
+            }
+            erasures {
+                an_owner_is_anonymised,
+                an_owner_is_deleted,
+                only_the_system_erases,
             }
             exactly_once {
                 a_repeated_commit_is_answered_as_the_first,
@@ -78,6 +141,19 @@ macro_rules! __conformance_cases {
                 put_if_absent_needs_a_key [],
                 once_keys_belong_to_a_run [],
                 a_taken_once_key_refuses_the_commit [],
+            }
+            interactions {
+                a_run_asks_as_it_ends,
+                a_repeated_end_asks_once,
+                only_a_run_that_waits_asks,
+                a_cancelled_run_asks_nobody,
+                an_answer_admits_a_run,
+                a_repeated_answer_is_answered_by_its_key,
+                one_of_many_answers_is_admitted,
+                a_question_is_its_threads,
+                a_queued_run_answers_at_once,
+                questions_are_listed_in_pages,
+                questions_come_back_byte_for_byte,
             }
             items {
                 an_item_starts_and_completes,
@@ -124,6 +200,25 @@ macro_rules! __conformance_cases {
                 a_filter_needs_a_run [],
                 the_last_visible_message_is_found [],
                 an_empty_thread_has_empty_pages [],
+            }
+            pending {
+                a_call_without_a_result_is_pending,
+                calls_far_apart_are_pending,
+                one_of_many_results_is_stored,
+                a_repeated_result_is_answered,
+                an_aborted_call_tells_the_model_why,
+                one_of_many_claims_is_granted,
+                a_resumed_call_says_who_had_it,
+                a_resumed_run_fences_who_held_it,
+                a_resumed_run_is_the_run_it_was,
+                a_run_is_resumed_by_a_claim_that_holds,
+                resumes_and_sweeps_exclude_each_other,
+                a_thread_tells_what_is_needed_to_go_on,
+                what_is_pending_is_its_owners,
+                a_run_that_was_asked_to_stop_is_not_resumed,
+                a_healed_thread_has_a_legal_history,
+                calls_without_an_item_get_their_end,
+                a_held_thread_is_not_healed,
             }
             runs {
                 input_is_durable_at_admission,
@@ -206,6 +301,23 @@ macro_rules! __conformance_cases {
                 threads_are_filtered_by_status [Runs],
                 appends_do_not_touch_the_thread [],
             }
+            trees {
+                a_spawned_thread_names_its_parent_run_and_tool_call,
+                a_spawn_is_judged_by_its_parent,
+                a_depth_has_a_limit,
+                children_are_listed_in_pages,
+                an_archived_thread_takes_no_append,
+                a_deletion_takes_what_is_linked_and_gives_away_what_is_detached,
+                a_tree_with_an_active_run_is_not_deleted,
+                an_ephemeral_thread_is_deleted_when_its_run_succeeds,
+                a_sweep_deletes_what_has_served,
+                a_tree_changes_hands_as_a_whole,
+                a_spawn_and_a_deletion_of_the_parent_exclude_each_other,
+                appends_and_the_deletion_of_a_tree_meet,
+                deletions_of_one_tree_take_each_thread_once,
+                depths_hold_while_trees_move,
+                random_trees_are_what_a_model_says,
+            }
             usage {
                 a_call_comes_back_whole,
                 totals_are_the_sum_of_the_calls,
@@ -222,6 +334,24 @@ macro_rules! __conformance_cases {
                 active_runs_count_on_request,
                 a_call_without_a_run_counts_for_the_thread,
                 calls_are_listed_in_pages,
+                an_estimate_gives_way_to_what_was_told,
+            }
+            usage_reports {
+                calls_are_summed_by_each_key,
+                a_sum_says_everything_of_its_calls,
+                cached_and_reasoning_tokens_are_not_added_again,
+                a_report_comes_in_pages,
+                a_report_is_of_a_time,
+                days_are_those_of_utc,
+                an_owner_sums_up_its_own,
+                rounds_are_those_of_one_thread,
+                rounds_of_two_runs_stay_apart,
+                failed_calls_are_counted,
+                no_calls_have_no_sum,
+                no_two_runs_share_a_key,
+                a_tree_counts_each_call_once,
+                a_childs_usage_survives_its_deletion,
+                every_report_adds_up,
             }
             visibility {
                 a_rewind_hides_a_run_and_those_after_it,
@@ -283,7 +413,7 @@ macro_rules! __conformance_test {
 #[macro_export]
 macro_rules! __conformance_claimed {
     (@needs , $lacks:tt, $($test:tt)*) => {
-        $crate::__conformance_claimed! { @needs [Runs Marks Usage Items], $lacks, $($test)* }
+        $crate::__conformance_claimed! { @needs [Runs Marks Usage Items Sessions], $lacks, $($test)* }
     };
     (@needs [], $lacks:tt, $($test:tt)*) => {
         #[test]
@@ -302,6 +432,9 @@ macro_rules! __conformance_claimed {
         $crate::__conformance_claimed! { @unclaimed $($rest)* }
     };
     (@find Items [Items $($more:tt)*], $($rest:tt)*) => {
+        $crate::__conformance_claimed! { @unclaimed $($rest)* }
+    };
+    (@find Sessions [Sessions $($more:tt)*], $($rest:tt)*) => {
         $crate::__conformance_claimed! { @unclaimed $($rest)* }
     };
     (@find $need:tt [$other:tt $($more:tt)*], $($rest:tt)*) => {

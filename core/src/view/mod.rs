@@ -1,4 +1,7 @@
 //! Pure functions from records to what readers want.
 
+pub mod context;
 pub mod items;
 pub mod legacy;
+pub mod transcript;
+pub mod tree;

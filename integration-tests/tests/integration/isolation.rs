@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, CancelAction, Category, Commit, ErrorKind, EventDraft, EventFilter, EventType, Finish,
-    ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, ListRange, NewRun, NewThread,
-    ONCE_TERMINAL, Outcome, OwnerId, RawJson, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope,
-    SeqRange, SourceId, Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, UsageDraft,
-    Visibility, WorkerId,
+    Admission, AgentRunFilter, AgentRunId, AgentRunRecord, AgentUsage, CancelAction, Category, Commit,
+    DeletionFilter, Erasure, ErrorKind, Estimate, EventDraft, EventFilter, EventType, Finish, Fold,
+    FoldedSteps, InteractionFilter, InteractionId, ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus,
+    JournalMark, Ledger, ListRange, NewAgentRun, NewInteraction, NewRun, NewThread, ONCE_TERMINAL, Outcome,
+    OwnerId, RawJson, Reserve, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SeqRange,
+    SourceId, Spawn, Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, UsageBy, UsageDraft,
+    UsageOf, UsageQuery, Visibility, WorkerId,
 };
 
 use crate::backend::{Fresh, on_each_backend};
@@ -24,12 +26,15 @@ on_each_backend!(
     ids_inside_params_are_checked,
 );
 
-const SOURCES: [(&str, &str); 5] = [
+const SOURCES: &[(&str, &str)] = &[
     ("ThreadStore", include_str!("../../../core/src/store/threads.rs")),
     ("RunStore", include_str!("../../../core/src/store/runs.rs")),
     ("EventStore", include_str!("../../../core/src/store/events.rs")),
     ("ItemStore", include_str!("../../../core/src/store/items.rs")),
     ("UsageStore", include_str!("../../../core/src/store/usage.rs")),
+    ("ContextStore", include_str!("../../../core/src/store/context.rs")),
+    ("AgentRunStore", include_str!("../../../core/src/store/agent_runs.rs")),
+    ("InteractionStore", include_str!("../../../core/src/store/interactions.rs")),
 ];
 
 /// Every async method of the store traits, as `Trait::method`.
@@ -59,11 +64,17 @@ fn note() -> EventDraft {
     EventDraft::new(kind, Category::Message, RawJson::string("hello"))
 }
 
+/// The agent run of the thread's run.
+fn agent_run_of(thread: &ThreadId) -> AgentRunId {
+    AgentRunId::new(thread.as_str()).expect("an id")
+}
+
 /// One owner's thread with a finished run, an item and a model call.
 async fn a_thread_of_alice(ledger: &Ledger, alice: &Scope) -> (ThreadId, RunId) {
     let (thread, run) = (ThreadId::generate(), RunId::generate());
     ledger.threads().create(alice, NewThread::new(thread.clone())).await.expect("the thread");
-    let admission = Admission { idempotency_key: Some("key".into()), ..Admission::default() };
+    let agent_run = Some(NewAgentRun::new(agent_run_of(&thread), "agent", "goal"));
+    let admission = Admission { idempotency_key: Some("key".into()), agent_run, ..Admission::default() };
     let new = NewRun { admission, input: vec![note()], ..NewRun::new(thread.clone(), run.clone()) };
     ledger.admit(alice, new).await.expect("the run");
     let mark = ItemMark::new(ItemId::new("i1").expect("an id"), ItemKind::ToolCall, ItemStatus::InProgress);
@@ -77,6 +88,30 @@ async fn a_thread_of_alice(ledger: &Ledger, alice: &Scope) -> (ThreadId, RunId) 
     (thread, run)
 }
 
+/// A question that a run of the thread ended with, which is open.
+async fn asked(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) {
+    let epoch = ledger.runs().get(scope, thread, run).await.expect("the run").epoch;
+    let outcome = Outcome::interrupted(Outcome::WAITING_FOR_INPUT);
+    let ask = NewInteraction {
+        interaction_id: InteractionId::new("q1").expect("an id"),
+        kind: "approval".to_owned(),
+        request: RawJson::null(),
+        item_id: None,
+    };
+    let end = Finish {
+        thread_id: thread.clone(),
+        run_id: run.clone(),
+        mark: JournalMark { epoch, ordinal: 0 },
+        events: vec![EventDraft::terminal(&outcome, None, Timestamp::now())],
+        outcome,
+        at: Timestamp::now(),
+        usage: Vec::new(),
+        progress: RunProgress::default(),
+        asks: vec![ask],
+    };
+    ledger.finish(scope, end).await.expect("the question");
+}
+
 async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) -> Answers {
     let item = ItemId::new("i1").expect("an id");
     let once = EventDraft { once_key: Some("once".into()), ..note() };
@@ -87,13 +122,36 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     let of_thread = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
     let (threads, runs, events) = (ledger.threads(), ledger.runs(), ledger.events());
     let (items, usage) = (ledger.items(), ledger.usage());
+    let question = InteractionId::new("q1").expect("an id");
+    let asked = InteractionFilter { thread_id: Some(thread.clone()), ..InteractionFilter::default() };
     let (worker, second) = (WorkerId::generate(), Duration::from_secs(1));
     let sweep = Sweep { grace: second, unleased: None };
     let listed = threads.list(scope, &ThreadFilter::default(), &list).await;
     assert_eq!(listed.expect("a list").items, []);
     let listed = runs.list(scope, &RunFilter::default(), &list).await;
     assert_eq!(listed.expect("a list").items, []);
+    let (agent_runs, agent_run) = (ledger.agent_runs(), agent_run_of(thread));
+    let listed = agent_runs.list(scope, &AgentRunFilter::default(), &list).await;
+    assert_eq!(listed.expect("a list").items, []);
+    let folded = FoldedSteps {
+        output: None,
+        steps: Vec::new(),
+        usage: AgentUsage::default(),
+        model: None,
+        confidence: None,
+    };
+    let record = NewAgentRun::new(agent_run.clone(), "agent", "goal");
+    let record = AgentRunRecord::new(record, Timestamp::now()).cancelled();
+    let listed = ledger.interactions().list(scope, &InteractionFilter::default(), &list).await;
+    assert_eq!(listed.expect("a list").items, []);
     BTreeMap::from([
+        ("AgentRunStore::get", kind(agent_runs.get(scope, &agent_run).await)),
+        // Was checked to be empty above.
+        ("AgentRunStore::list", None),
+        ("AgentRunStore::fold", kind(agent_runs.fold(scope, &agent_run, folded).await)),
+        ("AgentRunStore::list_unfolded", kind(agent_runs.list_unfolded(scope, None, 10).await)),
+        ("AgentRunStore::delete", kind(agent_runs.delete(scope, &agent_run).await)),
+        ("AgentRunStore::record", kind(agent_runs.record(scope, record).await)),
         ("ThreadStore::get", kind(threads.get(scope, thread).await)),
         ("ThreadStore::head", kind(threads.head(scope, thread).await)),
         // Lists were checked to be empty above.
@@ -103,6 +161,18 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
             kind(threads.update(scope, thread, ThreadPatch::default(), Timestamp::now()).await),
         ),
         ("ThreadStore::set_owner", kind(threads.set_owner(scope, thread, None).await)),
+        ("ThreadStore::list_children", kind(threads.list_children(scope, thread, &list).await)),
+        ("ThreadStore::archive", kind(threads.archive(scope, thread, Timestamp::now()).await)),
+        ("ThreadStore::unarchive", kind(threads.unarchive(scope, thread, Timestamp::now()).await)),
+        ("ThreadStore::list_spent", kind(threads.list_spent(scope, second, 10).await)),
+        (
+            "ThreadStore::list_deletions",
+            kind(threads.list_deletions(scope, &DeletionFilter::default(), &list).await),
+        ),
+        (
+            "ThreadStore::erase_remains",
+            kind(threads.erase_remains(scope, &OwnerId::new("alice").expect("an id"), Erasure::Delete).await),
+        ),
         ("RunStore::get", kind(runs.get(scope, thread, run).await)),
         ("RunStore::find", kind(runs.find(scope, run).await)),
         ("RunStore::find_by_idempotency_key", kind(runs.find_by_idempotency_key(scope, thread, "key").await)),
@@ -112,6 +182,11 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
             kind(runs.set_visibility(scope, thread, run, Visibility::Superseded).await),
         ),
         ("RunStore::rewind", kind(runs.rewind(scope, thread, run).await)),
+        (
+            "RunStore::reserve",
+            kind(runs.reserve(scope, thread, run, 1, Reserve::call(Estimate::default())).await),
+        ),
+        ("RunStore::release", kind(runs.release(scope, thread, run, 1, Estimate::default()).await)),
         ("RunStore::lease", kind(runs.lease(scope, thread, run).await)),
         (
             "RunStore::request_cancel",
@@ -138,10 +213,22 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ("EventStore::delete_by_run", kind(events.delete_by_run(scope, thread, run).await)),
         ("EventStore::delete_by_thread", kind(events.delete_by_thread(scope, thread).await)),
         ("ItemStore::get", kind(items.get(scope, thread, run, &item).await)),
+        ("ItemStore::claim", kind(items.claim(scope, thread, run, &item, 1).await)),
         ("ItemStore::list", kind(items.list(scope, thread, &ItemFilter::default(), &page).await)),
         ("UsageStore::list_by_run", kind(usage.list_by_run(scope, thread, run, None, 10).await)),
         ("UsageStore::by_run", kind(usage.by_run(scope, thread, run).await)),
+        (
+            "UsageStore::report",
+            kind(usage.report(scope, &UsageQuery::new(UsageOf::Tree(thread.clone()), UsageBy::Total)).await),
+        ),
         ("UsageStore::by_thread", kind(usage.by_thread(scope, thread, true).await)),
+        ("ContextStore::load", kind(ledger.context().load(scope, thread).await)),
+        (
+            "ContextStore::list_compactions",
+            kind(ledger.context().list_compactions(scope, thread, &page).await),
+        ),
+        ("InteractionStore::get", kind(ledger.interactions().get(scope, thread, &question).await)),
+        ("InteractionStore::list", kind(ledger.interactions().list(scope, &asked, &list).await)),
         ("ThreadStore::delete", kind(threads.delete(scope, thread).await)),
         // Last, because a thread that never was exists afterwards.
         ("ThreadStore::create", kind(threads.create(scope, NewThread::new(thread.clone())).await)),
@@ -151,12 +238,16 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
 /// What a stranger must be answered.
 fn expected(method: &str) -> Option<ErrorKind> {
     match method {
-        "ThreadStore::list" => None,
-        "ThreadStore::create" => Some(ErrorKind::AlreadyExists),
+        "ThreadStore::list" | "AgentRunStore::list" => None,
+        "ThreadStore::create" | "AgentRunStore::record" => Some(ErrorKind::AlreadyExists),
         // The system's business.
-        "ThreadStore::set_owner" | "RunStore::renew_leases" | "RunStore::list_claimable" => {
-            Some(ErrorKind::InvalidInput)
-        }
+        "ThreadStore::set_owner"
+        | "ThreadStore::list_spent"
+        | "ThreadStore::list_deletions"
+        | "ThreadStore::erase_remains"
+        | "RunStore::renew_leases"
+        | "RunStore::list_claimable"
+        | "AgentRunStore::list_unfolded" => Some(ErrorKind::InvalidInput),
         _ => Some(ErrorKind::NotFound),
     }
 }
@@ -167,6 +258,7 @@ async fn every_method_refuses_a_stranger(fresh: &Fresh) {
     let alice = Scope::Owner(OwnerId::new("alice").expect("an id"));
     let mallory = Scope::Owner(OwnerId::new("mallory").expect("an id"));
     let (thread, run) = a_thread_of_alice(ledger, &alice).await;
+    asked(ledger, &alice, &thread, &run).await;
     let before = ledger.threads().head(&alice, &thread).await.expect("the head");
 
     let foreign = answers(ledger, &mallory, &thread, &run).await;
@@ -182,8 +274,10 @@ async fn every_method_refuses_a_stranger(fresh: &Fresh) {
     // A thread that never was is answered the same, except that its id is free.
     let mut missing = answers(ledger, &mallory, &ThreadId::generate(), &run).await;
     let mut expected_answers = foreign.clone();
-    assert_eq!(missing.remove("ThreadStore::create"), Some(None));
-    expected_answers.remove("ThreadStore::create");
+    for creating in ["ThreadStore::create", "AgentRunStore::record"] {
+        assert_eq!(missing.remove(creating), Some(None));
+        expected_answers.remove(creating);
+    }
     assert_eq!(missing, expected_answers);
 }
 
@@ -195,6 +289,10 @@ async fn a_deleted_thread_answers_as_a_missing_one(fresh: &Fresh) {
     finish(ledger, &alice, &thread, &run).await;
     ledger.threads().delete(&alice, &thread).await.expect("nothing runs");
     for (method, answer) in answers(ledger, &alice, &thread, &run).await {
+        // It went with its thread, and no number of it could be given again.
+        if method == "AgentRunStore::record" {
+            continue;
+        }
         assert_eq!(answer, expected(method), "{method} on a deleted thread");
     }
 }
@@ -211,18 +309,21 @@ async fn finish(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId) 
         events: vec![terminal],
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     ledger.finish(scope, finish).await.expect("the end");
 }
 
 /// The structs that callers fill in, where their source is.
-const PARAMS: [(&str, &str); 6] = [
+const PARAMS: &[(&str, &str)] = &[
     ("NewThread", include_str!("../../../core/src/record/thread.rs")),
+    ("Spawn", include_str!("../../../core/src/record/thread.rs")),
     ("NewRun", include_str!("../../../core/src/store/ledger.rs")),
     ("Admission", include_str!("../../../core/src/commit/mod.rs")),
     ("Finish", include_str!("../../../core/src/store/ledger.rs")),
     ("Commit", include_str!("../../../core/src/commit/mod.rs")),
     ("UsageDraft", include_str!("../../../core/src/record/usage.rs")),
+    ("Fold", include_str!("../../../core/src/store/context.rs")),
 ];
 
 /// Every field of a params struct that names a thread, a run or an owner, as `Struct.field`.
@@ -241,6 +342,30 @@ fn id_fields() -> Vec<String> {
         }
     }
     fields
+}
+
+/// A fold of a foreign window, and one whose note belongs to a foreign run.
+async fn folds_are_checked(
+    ledger: &Ledger,
+    mallory: &Scope,
+    (thread_of_alice, run_of_alice): (&ThreadId, &RunId),
+) -> [&'static str; 2] {
+    let thread = &ThreadId::generate();
+    let new = NewRun {
+        create_missing: Some(NewThread::new(thread.clone())),
+        ..NewRun::new(thread.clone(), RunId::generate())
+    };
+    let own = ledger.admit(mallory, new).await.expect("mallory's own").run.run_id;
+    let mark = ItemMark::new(ItemId::generate(), ItemKind::UserMessage, ItemStatus::Completed);
+    let said = EventDraft::item(mark, Category::Message, RawJson::empty_object());
+    let commit = Commit::of_run(thread.clone(), own).with_events(vec![said]);
+    let seqs = ledger.events().append(mallory, commit).await.expect("mallory's own").seqs;
+    let window = ledger.context().load(mallory, thread).await.expect("mallory's own");
+    let fold = Fold::new(&window, run_of_alice.clone(), seqs.into_iter().collect(), "a note");
+    assert_eq!(kind(ledger.fold(mallory, fold.clone()).await), Some(ErrorKind::NotFound));
+    let fold = Fold { thread_id: thread_of_alice.clone(), ..fold };
+    assert_eq!(kind(ledger.fold(mallory, fold).await), Some(ErrorKind::NotFound));
+    ["Fold.run_id", "Fold.thread_id"]
 }
 
 /// Every id inside a params struct is checked under the scope of the call.
@@ -268,6 +393,21 @@ async fn ids_inside_params_are_checked(fresh: &Fresh) {
         assert_eq!(kind(refusal), Some(ErrorKind::NotFound), "{field}");
         walked.push(field);
     }
+    let own = RunId::generate();
+    ledger.admit(&mallory, NewRun::new(thread.clone(), own.clone())).await.expect("mallory's run");
+    for (field, parent, run) in [
+        ("Spawn.parent_thread_id", &thread_of_alice, &run_of_alice),
+        ("Spawn.run_id", &thread, &run_of_alice),
+    ] {
+        let spawn = Some(Spawn::new(parent.clone(), run.clone()));
+        let new = NewThread { spawn, ..NewThread::new(ThreadId::generate()) };
+        assert_eq!(kind(ledger.threads().create(&mallory, new).await), Some(ErrorKind::NotFound), "{field}");
+        walked.push(field);
+    }
+    // The tool call of alice's run is none of mallory's.
+    let spawn = Some(Spawn::new(thread.clone(), own).by_item(ItemId::new("i1").expect("an id")));
+    let new = NewThread { spawn, ..NewThread::new(ThreadId::generate()) };
+    assert_eq!(kind(ledger.threads().create(&mallory, new).await), Some(ErrorKind::NotFound));
     let theirs = NewThread { owner_id: alice.owner().cloned(), ..NewThread::new(ThreadId::generate()) };
     assert_eq!(kind(ledger.threads().create(&mallory, theirs.clone()).await), Some(ErrorKind::InvalidInput));
     let mut commit = Commit::new(theirs.thread_id.clone()).with_events(vec![note()]);
@@ -288,6 +428,7 @@ async fn ids_inside_params_are_checked(fresh: &Fresh) {
     let commit = Commit { usage: vec![call], ..Commit::new(thread.clone()) };
     assert_eq!(kind(ledger.events().append(&mallory, commit).await), Some(ErrorKind::NotFound));
     walked.push("UsageDraft.child_thread_id");
+    walked.extend(folds_are_checked(ledger, &mallory, (&thread_of_alice, &run_of_alice)).await);
     for (field, of) in [("Finish.thread_id", &thread_of_alice), ("Finish.run_id", &thread)] {
         let finish = Finish {
             thread_id: of.clone(),
@@ -298,6 +439,7 @@ async fn ids_inside_params_are_checked(fresh: &Fresh) {
             events: vec![EventDraft { once_key: Some(ONCE_TERMINAL.to_owned()), ..note() }],
             usage: Vec::new(),
             progress: RunProgress::default(),
+            asks: Vec::new(),
         };
         let refusal = kind(ledger.finish(&mallory, finish).await);
         assert!(matches!(refusal, Some(ErrorKind::NotFound | ErrorKind::LeaseLost)), "{field}: {refusal:?}");

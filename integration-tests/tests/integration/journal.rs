@@ -42,7 +42,9 @@ fn parse(file: &Path) -> Recording {
 }
 
 async fn import(ledger: &Ledger, recording: &Recording) -> Summary {
-    recording.import(ledger, &Scope::System, &Settings::default(), |_| ()).await.expect("an import")
+    // What a recording does not tell is not made up.
+    let settings = Settings { estimate_failed: false, ..Settings::default() };
+    recording.import(ledger, &Scope::System, &settings, |_| ()).await.expect("an import")
 }
 
 /// Everything readers give of one thread.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "in a test an unexpected answer is the finding")]
 
+mod agent_loop;
 mod backend;
 mod databases;
 mod isolation;

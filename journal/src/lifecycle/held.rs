@@ -141,6 +141,18 @@ impl Registry {
         Expected { expected: Arc::clone(&self.expected), key }
     }
 
+    /// The same, unless it is expected already.
+    pub(super) fn expect_alone(&self, thread: &ThreadId, run: &RunId) -> Option<Expected> {
+        let key = (thread.clone(), run.clone());
+        let first = self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        first.then(|| Expected { expected: Arc::clone(&self.expected), key })
+    }
+
+    /// Whether the last recovery left records of the run in a spool file.
+    pub(super) fn is_spooled(&self, thread: &ThreadId, run: &RunId) -> bool {
+        self.state().spooled.contains(&(thread.clone(), run.clone()))
+    }
+
     pub(super) fn expects(&self, key: &Key) -> bool {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
     }

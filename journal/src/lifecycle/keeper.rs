@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use runledger_core::{Claim, ErrorKind, Lease, Outcome, Scope, Timestamp};
+use runledger_core::{Claim, ErrorKind, Lease, MAX_LIMIT, Outcome, Result, Scope, Timestamp};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -23,7 +24,7 @@ pub(super) async fn renew(shared: Arc<Shared>) {
     }
 }
 
-/// Looks for spool files and runs that nobody works on until it is told to stop.
+/// Looks for spool files, runs that nobody works on and threads that have served until it is told to stop.
 pub(super) async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::select! {
@@ -35,9 +36,27 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
                 if let Err(error) = shared.sweep().await {
                     tracing::warn!(%error, "a look for runs without a worker failed; the next one is soon");
                 }
+                shared.fold_ended().await;
+                if let Err(error) = discard(&shared).await {
+                    tracing::warn!(%error, "threads that have served could not be deleted; the next look is soon");
+                }
             }
         }
     }
+}
+
+/// How long ephemeral threads are left that have served: whoever ended the run deletes them at once.
+const SPENT: Duration = Duration::from_secs(60);
+
+/// Deletes ephemeral threads whose runs succeeded, wherever that was.
+async fn discard(shared: &Shared) -> Result<()> {
+    if !shared.ledger.capabilities().sessions {
+        return Ok(());
+    }
+    for thread_id in shared.ledger.discard_spent(&Scope::System, SPENT, MAX_LIMIT).await? {
+        tracing::debug!(%thread_id, "deleted an ephemeral thread whose run succeeded");
+    }
+    Ok(())
 }
 
 /// One statement for all runs of this process, asked for though none are known: the answer to an

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runledger_core::{ErrorKind, Outcome, Result, Run, Timestamp};
+use runledger_core::{ErrorKind, NewInteraction, Outcome, Result, Run, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::RunManager;
@@ -43,7 +43,7 @@ impl ManagedRun {
         Self { hold, journal }
     }
 
-    /// The run as it was admitted.
+    /// The run as it was admitted, or resumed.
     #[must_use]
     pub fn run(&self) -> &Run {
         self.journal.run()
@@ -71,18 +71,16 @@ impl ManagedRun {
     /// was taken away has ended, as the answer says.
     pub async fn finish(&mut self, outcome: Outcome) -> Result<FinishedRun> {
         let answer = self.hold.ender.finish(outcome, Timestamp::now()).await;
-        match &answer {
-            Ok(_) => {
-                (self.hold.finished, self.hold.settled) = (true, true);
-                self.hold.manager.shared.registry.remove(&self.hold.held);
-            }
-            // The end is in the journal's hands; the lease is kept until its last word.
-            Err(error) if error.kind() == ErrorKind::Unavailable => self.hold.finished = true,
-            Err(_) => {}
-        }
-        answer
+        self.hold.ended(answer)
     }
 
+    /// Ends the run with questions to people: see [`RunJournal::finish_asking`]. A run that was asked to stop
+    /// asks nobody.
+    pub async fn finish_asking(&mut self, asks: Vec<NewInteraction>) -> Result<FinishedRun> {
+        self.journal.check_asks(&asks).await?;
+        let answer = self.hold.ender.finish_asking(asks, Timestamp::now()).await;
+        self.hold.ended(answer)
+    }
     /// Writes what is left and reports what became of everything: see [`RunJournal::close`]. A run that
     /// was not finished is ended as interrupted, `abandoned`.
     pub async fn close(mut self) -> Result<Report> {
@@ -98,6 +96,20 @@ impl ManagedRun {
 }
 
 impl Hold {
+    /// Notes what the end was answered with.
+    fn ended(&mut self, answer: Result<FinishedRun>) -> Result<FinishedRun> {
+        match &answer {
+            Ok(_) => {
+                (self.finished, self.settled) = (true, true);
+                self.manager.shared.registry.remove(&self.held);
+            }
+            // The end is in the journal's hands; the lease is kept until its last word.
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.finished = true,
+            Err(_) => {}
+        }
+        answer
+    }
+
     fn abandoned(&self) -> Outcome {
         Outcome::interrupted(match self.held.stopped() {
             Some(StopReason::Cancelled(_)) => Outcome::CANCELLED,

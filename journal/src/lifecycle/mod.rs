@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use runledger_core::commit::check_ttl;
 use runledger_core::{
-    CancelAction, Cancellation, Claim, Claimed, Error, ErrorKind, Ledger, MAX_LIMIT, NewLease, NewRun,
-    Outcome, Result, Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
+    CancelAction, Cancellation, Claim, Claimable, Claimed, Error, ErrorKind, Ledger, MAX_LIMIT, NewLease,
+    NewRun, Outcome, Result, Run, RunId, RunStatus, Scope, Sweep, ThreadId, Timestamp, WorkerId,
 };
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -42,6 +42,17 @@ const SHUTDOWN: &str = "shutdown";
 /// What is called with a run that a sweep ended.
 pub type OnClaimed = Arc<dyn Fn(&Claimed) + Send + Sync>;
 
+/// What a sweep does with a run whose worker is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExpired {
+    /// It ends the run as interrupted, with what it has open.
+    #[default]
+    End,
+    /// It leaves the run to whoever [resumes](RunManager::resume) it; until then its thread is taken. A run that
+    /// was asked to stop is ended all the same.
+    Leave,
+}
+
 /// How a [`RunManager`] works.
 #[derive(Clone)]
 pub struct ManagerSettings {
@@ -60,6 +71,9 @@ pub struct ManagerSettings {
     /// See [`Sweep::unleased`]. Zero is right for the only process that works on a ledger and takes over at its
     /// start what an earlier one left without leases; all others are waited for.
     pub unleased: Option<Duration>,
+    /// What becomes of runs whose workers are gone. All processes of a ledger say the same: one that ends them
+    /// leaves nothing to resume.
+    pub on_expired: OnExpired,
     /// A run whose lease could not be renewed for so long is told to stop, though nobody took it: the
     /// process may be cut off. `None` goes on until the ledger says that the run was taken away,
     /// which no write of it survives.
@@ -84,6 +98,7 @@ impl Default for ManagerSettings {
             grace: Duration::from_secs(10),
             sweep_every: Duration::from_secs(30),
             unleased: None,
+            on_expired: OnExpired::End,
             stop_after_silence: None,
             poll: Duration::from_secs(1),
             journal: Settings::default(),
@@ -101,6 +116,7 @@ impl fmt::Debug for ManagerSettings {
             .field("grace", &self.grace)
             .field("sweep_every", &self.sweep_every)
             .field("unleased", &self.unleased)
+            .field("on_expired", &self.on_expired)
             .field("stop_after_silence", &self.stop_after_silence)
             .field("poll", &self.poll)
             .field("journal", &self.journal)
@@ -282,6 +298,52 @@ impl RunManager {
         .await
     }
 
+    /// Goes on with a run whose worker is gone: it gets a new epoch and a lease of this process, and what it has
+    /// open stays open. What that worker left in the spool of this process is stored first.
+    ///
+    /// `Conflict` where its lease has not ended for as long as [`ManagerSettings::grace`], or it has none and
+    /// [`ManagerSettings::unleased`] does not say after what silence it may be taken; where another process
+    /// resumed it first; and where it has ended. Of several that resume one gets it.
+    /// [`Error::Cancelled`] where it was asked to stop: the next sweep ends it.
+    pub async fn resume(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<ManagedRun> {
+        let (manager, scope, thread, run) = (self.clone(), scope.clone(), thread.clone(), run.clone());
+        self.undisturbed(async move { manager.resume_now(&scope, &thread, &run).await }).await
+    }
+
+    async fn resume_now(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<ManagedRun> {
+        let shared = &self.shared;
+        let Some(_expected) = shared.registry.expect_alone(thread, run) else {
+            return Err(Error::conflict("run", "resumed by nobody", "resumed by this process just now"));
+        };
+        make_folder(&shared.settings.journal).await?;
+        shared.recover().await?;
+        if shared.registry.is_spooled(thread, run) {
+            let found = "a file that another process has, or that could not be stored yet";
+            return Err(Error::conflict("spool", "nothing of the run", found));
+        }
+        let claim = shared.claim_of(scope, thread, run).await?;
+        let lease = shared.settings.new_lease();
+        let at = Timestamp::now();
+        let resumed = match shared.ledger.resume_run(scope, thread, run, claim, Some(lease), at).await {
+            Ok(resumed) => resumed,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                shared.resumed(scope, thread, run, error).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let held = Arc::new(Held::new(&resumed));
+        let settings = Settings { cancel: Some(held.token.clone()), ..shared.settings.journal.clone() };
+        let journal = RunJournal::of_resumed(&shared.ledger, scope, resumed, settings).await?;
+        shared.registry.insert(&held);
+        Ok(ManagedRun::new(self.clone(), held, journal))
+    }
+
+    /// The runs that may be resumed: those whose workers were gone in every look for as long as a sweep waits
+    /// before it ends a run. With [`OnExpired::End`] the next sweep ends them.
+    pub async fn resumable(&self) -> Result<Vec<Claimable>> {
+        self.shared.absent().await
+    }
+
     /// Runs something to its end though whoever asked for it gives up.
     async fn undisturbed<T: Send + 'static>(
         &self,
@@ -398,10 +460,11 @@ impl Shared {
     /// lives could have renewed them by then. Right after an outage of the ledger, or of this
     /// machine, nobody's lease says anything.
     async fn sweep(&self) -> Result<Vec<Claimed>> {
-        let sweep = self.settings.sweep();
-        let seen = self.ledger.runs().list_claimable(&Scope::System, &sweep, MAX_LIMIT).await?;
         let mut ended = Vec::new();
-        for claimable in self.registry.see_absent(seen, self.settings.beats()) {
+        for claimable in self.absent().await? {
+            if self.leaves(&claimable).await {
+                continue;
+            }
             match self.ledger.claim(&Scope::System, &claimable, Timestamp::now()).await {
                 Ok(Some(claimed)) => {
                     self.tell(&claimed);
@@ -416,6 +479,69 @@ impl Shared {
             }
         }
         Ok(ended)
+    }
+
+    /// Folds the agent runs whose runs ended and whose process was gone before it could.
+    async fn fold_ended(&self) {
+        match self.ledger.fold_ended(&Scope::System, MAX_LIMIT).await {
+            Ok(ends) => {
+                for (agent_run_id, error) in &ends.failed {
+                    tracing::warn!(%agent_run_id, %error, "an agent run could not be folded; it is tried again");
+                }
+            }
+            // A log in files has no agent runs.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            Err(error) => {
+                tracing::warn!(%error, "a look for agent runs to fold failed; the next one is soon")
+            }
+        }
+    }
+
+    /// The runs whose workers are gone, as far as every look saw so for long enough.
+    async fn absent(&self) -> Result<Vec<Claimable>> {
+        let sweep = self.settings.sweep();
+        let seen = self.ledger.runs().list_claimable(&Scope::System, &sweep, MAX_LIMIT).await?;
+        Ok(self.registry.see_absent(seen, self.settings.beats()))
+    }
+
+    /// Whether a sweep leaves the run to whoever resumes it. Where that cannot be read now, it does.
+    async fn leaves(&self, claimable: &Claimable) -> bool {
+        let Claimable { thread_id, run_id, .. } = claimable;
+        match self.settings.on_expired {
+            OnExpired::End => false,
+            OnExpired::Leave => match self.ledger.runs().lease(&Scope::System, thread_id, run_id).await {
+                Ok(lease) => lease.is_none_or(|lease| lease.cancel_action.is_none()),
+                Err(_) => true,
+            },
+        }
+    }
+
+    /// What must hold of a run for this process to resume it.
+    async fn claim_of(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Claim> {
+        match self.ledger.runs().lease(scope, thread, run).await? {
+            Some(lease) if lease.cancel_action.is_some() => Err(Error::Cancelled { run_id: run.to_string() }),
+            Some(_) => Ok(Claim::Expired { grace: self.settings.grace }),
+            None => match self.settings.unleased {
+                Some(idle) => Ok(Claim::Unleased { idle }),
+                None => Err(Error::conflict("lease", "expired", "none")),
+            },
+        }
+    }
+
+    /// The run that this process resumed though the answer was lost; else the error that came in its place.
+    async fn resumed(&self, scope: &Scope, thread: &ThreadId, run: &RunId, error: Error) -> Result<Run> {
+        let lease = self.ledger.runs().lease(scope, thread, run).await;
+        let stored = self.ledger.runs().get(scope, thread, run).await;
+        match (lease, stored) {
+            (Ok(Some(lease)), Ok(stored))
+                if lease.worker_id == self.settings.worker_id
+                    && lease.epoch == stored.epoch
+                    && self.registry.get(thread, run).is_none() =>
+            {
+                Ok(stored)
+            }
+            _ => Err(error),
+        }
     }
 
     fn tell(&self, claimed: &Claimed) {

@@ -1,13 +1,13 @@
 //! Model calls: the messages shown, the answer, its tool calls, and what it took.
 
 use runledger_core::{
-    AgentMessage, CallId, Caller, Category, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus, Origin,
-    RawJson, SourceId, Timestamp, TokenCounts, ToolCall, ToolRequest, UsageDraft, UserMessage, event_type,
-    text,
+    AgentMessage, CallId, Caller, Category, ContentText as _, Estimate, EventDraft, ItemId, ItemKind,
+    ItemMark, ItemStatus, Origin, RawJson, SourceId, Timestamp, TokenCounts, ToolCall, ToolRequest,
+    UsageDraft, UserMessage, event_type, text,
 };
 use serde_json::json;
 
-use super::{Mapper, Recorded, caller_of, encode, event, item, metadata_text};
+use super::{Counting, Mapper, Recorded, caller_of, encode, event, item, metadata_text};
 use crate::callbacks::{ChatModelStart, Context, Failed, LlmEnd, LlmStart};
 use crate::message::{Message, RawObject, Role, elements};
 
@@ -16,6 +16,8 @@ use crate::message::{Message, RawObject, Role, elements};
 pub(super) struct ModelCall {
     started_at: Option<Timestamp>,
     index: u64,
+    /// The lead agent's call of the run that it is, or was made after; counted from 0.
+    round: u64,
     caller: Caller,
     provider: Option<String>,
     model: Option<String>,
@@ -27,6 +29,10 @@ pub(super) struct ModelCall {
     ended: bool,
     /// Its tokens were counted: a later report is a repetition.
     counted: bool,
+    /// What it was shown, until it ended: a call that fails is billed for it.
+    shown: Option<RawJson>,
+    /// What was reserved for it.
+    settles: Estimate,
 }
 
 /// One answer of a model.
@@ -50,7 +56,7 @@ impl Mapper {
         if !self.human.recorded && caller == Caller::lead_agent() {
             self.human_input(start.messages, context, &mut recorded);
         }
-        recorded.events.extend(self.model_start(context, caller, "chat"));
+        recorded.events.extend(self.model_start(context, caller, "chat", start.messages));
         recorded
     }
 
@@ -58,16 +64,24 @@ impl Mapper {
     pub(crate) fn llm_start(&mut self, start: &LlmStart<'_>) -> Recorded {
         let caller = caller_of(start.context.tags);
         Recorded {
-            events: self.model_start(&start.context, caller, "text").into_iter().collect(),
+            events: self.model_start(&start.context, caller, "text", start.prompts).into_iter().collect(),
             ..Recorded::default()
         }
     }
 
-    fn model_start(&mut self, context: &Context<'_>, caller: Caller, kind: &str) -> Option<EventDraft> {
+    fn model_start(
+        &mut self,
+        context: &Context<'_>,
+        caller: Caller,
+        kind: &str,
+        shown: &RawJson,
+    ) -> Option<EventDraft> {
         if self.calls.contains_key(context.run_id) {
             return None;
         }
+        let kept = (self.counting == Counting::Estimates).then(|| shown.clone());
         let call = self.new_call(context, caller.clone(), Some(context.at));
+        call.shown = kept;
         let content = json!({
             "run_id": context.run_id,
             "kind": kind,
@@ -85,9 +99,11 @@ impl Mapper {
         started_at: Option<Timestamp>,
     ) -> &mut ModelCall {
         self.call_order.push(context.run_id.to_owned());
+        self.lead_calls += u64::from(caller == Caller::lead_agent());
         let call = ModelCall {
             started_at,
-            index: self.call_order.len() as u64,
+            index: self.earlier_calls + self.call_order.len() as u64,
+            round: self.round(),
             caller,
             provider: metadata_text(context, "ls_provider"),
             model: metadata_text(context, "ls_model_name"),
@@ -95,8 +111,20 @@ impl Mapper {
             answered: false,
             ended: false,
             counted: false,
+            shown: None,
+            settles: self.reserved.pop_front().unwrap_or_default(),
         };
         self.calls.entry(context.run_id.to_owned()).or_insert(call)
+    }
+
+    /// The round of the agent's loop that goes on: a call before the lead agent's first is part of the first.
+    pub(super) fn round(&self) -> u64 {
+        self.lead_calls.saturating_sub(1)
+    }
+
+    /// What was reserved is settled by the next model call that starts.
+    pub(crate) fn reserved(&mut self, estimate: Estimate) {
+        self.reserved.push_back(estimate);
     }
 
     /// The newest message in which a person speaks becomes the run's user message.
@@ -142,7 +170,7 @@ impl Mapper {
             }
             None => shown,
         };
-        let summary = text::summary(&runledger_core::ContentText::text(&content));
+        let summary = text::summary(&content.text());
         let id = self.ids.take(message.id().as_deref(), otherwise);
         let payload = UserMessage { content, extra: Some(extra.to_json()) };
         let mark = ItemMark::new(id, ItemKind::UserMessage, ItemStatus::Completed);
@@ -183,6 +211,7 @@ impl Mapper {
         }
         self.count(&mut call, context, caller, latency_ms, &generations, &mut recorded);
         call.ended = true;
+        call.shown = None;
         self.calls.insert(context.run_id.to_owned(), call);
         recorded
     }
@@ -196,7 +225,7 @@ impl Mapper {
         generations: &[Generation],
         recorded: &mut Recorded,
     ) {
-        if !self.track_usage || call.counted {
+        if self.counting == Counting::Nothing || call.counted {
             return;
         }
         let used = generations.iter().find_map(|generation| {
@@ -222,13 +251,15 @@ impl Mapper {
             recorded.progress.model_name = Some(model.clone());
         }
         recorded.usage.push(UsageDraft {
+            round_index: Some(call.round),
+            settles: call.settles,
             caller,
             provider: call.provider.clone(),
             model,
             latency_ms,
             raw,
             created_at: context.at,
-            ..UsageDraft::new(SourceId::of_call(&self.run_id, context.run_id), tokens)
+            ..UsageDraft::new(self.sources.of_call(context.run_id), tokens)
         });
     }
 
@@ -328,7 +359,7 @@ impl Mapper {
         self.answer(&answer, recorded);
     }
 
-    /// A model call failed. It is counted as a call that took nothing.
+    /// A model call failed. It is counted with an estimate of what it is billed for.
     pub(crate) fn llm_error(&mut self, failed: &Failed<'_>) -> Recorded {
         let context = &failed.context;
         if !self.calls.contains_key(context.run_id) {
@@ -348,15 +379,14 @@ impl Mapper {
         });
         let caller = Some(call.caller.clone());
         let event = event(event_type::LLM_FAILED, Category::Trace, caller, content, context.at);
-        let usage =
-            call.without_tokens(SourceId::of_call(&self.run_id, context.run_id), latency_ms, context.at);
-        let usage = if self.track_usage { vec![usage] } else { Vec::new() };
+        let usage = call.estimated(self.sources.of_call(context.run_id), latency_ms, context.at);
+        let usage = if self.counting == Counting::Nothing { Vec::new() } else { vec![usage] };
         Recorded { usage, ..Recorded::event(event) }
     }
 
-    /// Calls that never ended, because the run did: each was a call.
+    /// Calls that never ended, because the run did: each was a call, and is billed.
     pub(super) fn unfinished_calls(&mut self, at: Timestamp) -> Vec<UsageDraft> {
-        if !self.track_usage {
+        if self.counting == Counting::Nothing {
             return Vec::new();
         }
         let mut usage = Vec::new();
@@ -365,8 +395,8 @@ impl Mapper {
                 && !call.ended
             {
                 call.ended = true;
-                usage.push(call.without_tokens(
-                    SourceId::of_call(&self.run_id, id),
+                usage.push(call.estimated(
+                    self.sources.of_call(id),
                     call.started_at.map(|started| at.millis_since(started)),
                     at,
                 ));
@@ -377,16 +407,38 @@ impl Mapper {
 }
 
 impl ModelCall {
-    fn without_tokens(&self, id: SourceId, latency_ms: Option<u64>, at: Timestamp) -> UsageDraft {
+    /// The record of a call that gave no answer. What it was shown is estimated, where that was kept; a later
+    /// report of the call takes its place.
+    fn estimated(&mut self, id: SourceId, latency_ms: Option<u64>, at: Timestamp) -> UsageDraft {
+        let input = self.shown.take().map_or(0, |shown| estimate_input(&shown));
         UsageDraft {
+            round_index: Some(self.round),
+            settles: self.settles,
             caller: self.caller.clone(),
             provider: self.provider.clone(),
             model: self.model.clone(),
+            estimated: true,
             latency_ms,
             created_at: at,
-            ..UsageDraft::new(id, TokenCounts::default())
+            ..UsageDraft::new(id, TokenCounts::of(input, 0))
         }
     }
+}
+
+/// What a model is billed for what it was shown, as a rule of thumb: a token for four bytes of text in UTF-8,
+/// and four tokens a message for what stands around it. What is no text (images, tool calls) is left out,
+/// so that the estimate is rather too low.
+fn estimate_input(shown: &RawJson) -> u64 {
+    let tokens_of = |text: &str| 4 + text.len() as u64 / 4;
+    let messages = elements(shown)
+        .into_iter()
+        .flat_map(|batch| if batch.as_str().starts_with('[') { elements(&batch) } else { vec![batch] });
+    messages
+        .map(|message| match Message::parse(&message) {
+            Some(message) => tokens_of(&message.content().text()),
+            None => tokens_of(&message.text()),
+        })
+        .sum()
 }
 
 /// One answer in a model's response.

@@ -6,14 +6,15 @@
 //! `run` has chains and the application's own records, `llm` model calls, `tools` tool calls.
 
 mod llm;
+pub(crate) mod resumed;
 pub(crate) mod run;
 mod tools;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use runledger_core::{
-    Caller, Category, EventDraft, EventType, ItemId, ItemMark, Origin, Outcome, RawJson, RunId, RunProgress,
-    SourceId, TaskId, Timestamp, UsageDraft, text,
+    Caller, Category, Estimate, EventDraft, EventType, ItemId, ItemMark, Origin, Outcome, RawJson, RunId,
+    RunProgress, SourceId, TaskId, Timestamp, UsageDraft, text,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -43,13 +44,19 @@ impl Recorded {
 /// The state of one run's journal.
 #[derive(Debug)]
 pub(crate) struct Mapper {
-    run_id: RunId,
-    track_usage: bool,
+    sources: Sources,
+    counting: Counting,
     ids: ItemIds,
     run: run::Chains,
     calls: HashMap<String, llm::ModelCall>,
     /// Model calls in the order they began, for those that never end.
     call_order: Vec<String>,
+    /// How many model calls of the run other processes began.
+    earlier_calls: u64,
+    /// How many model calls the lead agent made, in whatever process.
+    lead_calls: u64,
+    /// What was reserved for calls that have not started.
+    reserved: VecDeque<Estimate>,
     human: Human,
     named_model: bool,
     tools: tools::ToolCalls,
@@ -59,6 +66,41 @@ pub(crate) struct Mapper {
     external: HashSet<SourceId>,
     open_items: Vec<OpenItem>,
     subagents: HashMap<TaskId, run::Subagent>,
+}
+
+/// How a run's model calls are counted once each.
+#[derive(Debug)]
+struct Sources {
+    run_id: RunId,
+    /// Where the run is another process's that was resumed: the epoch. That process may have named its calls
+    /// as this one does.
+    resumed: Option<u64>,
+}
+
+impl Sources {
+    /// A call that the runtime itself made.
+    fn of_call(&self, id: &str) -> SourceId {
+        match self.resumed {
+            None => SourceId::of_call(&self.run_id, id),
+            Some(epoch) => SourceId::of_call(&self.run_id, &format!("e{epoch}/{id}")),
+        }
+    }
+
+    /// A call that was counted elsewhere: the same, whoever tells of it.
+    fn external(&self, id: &str) -> SourceId {
+        SourceId::external(&self.run_id, id)
+    }
+}
+
+/// Which model calls are counted, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// None.
+    Nothing,
+    /// All, with the tokens that providers told.
+    Told,
+    /// All; where no provider told its tokens because the call gave no answer, with an estimate.
+    Estimates,
 }
 
 /// What is known of the person's message.
@@ -79,7 +121,7 @@ struct OpenItem {
 
 impl Mapper {
     /// The journal of a run whose admission stored `input`.
-    pub(crate) fn new(run_id: RunId, track_usage: bool, input: &[EventDraft]) -> Self {
+    pub(crate) fn new(run_id: RunId, counting: Counting, input: &[EventDraft]) -> Self {
         let mut ids = ItemIds::default();
         for item in input.iter().filter_map(|event| event.item.as_ref()) {
             ids.note(item.item_id.clone());
@@ -88,12 +130,15 @@ impl Mapper {
             event.item.as_ref().is_some_and(|item| item.kind == runledger_core::ItemKind::UserMessage)
         });
         Self {
-            run_id,
-            track_usage,
+            sources: Sources { run_id, resumed: None },
+            counting,
             ids,
             run: run::Chains::default(),
             calls: HashMap::new(),
             call_order: Vec::new(),
+            earlier_calls: 0,
+            lead_calls: 0,
+            reserved: VecDeque::new(),
             human: Human { recorded, preset: false },
             named_model: false,
             tools: tools::ToolCalls::default(),
@@ -104,6 +149,11 @@ impl Mapper {
             open_items: Vec::new(),
             subagents: HashMap::new(),
         }
+    }
+
+    /// Remembers the id of an item that somebody else writes.
+    pub(crate) fn note_item(&mut self, id: &ItemId) {
+        self.ids.note(id.clone());
     }
 
     /// How the run ended, as far as its callbacks tell.

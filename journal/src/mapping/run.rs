@@ -2,11 +2,11 @@
 
 use runledger_core::{
     Caller, Category, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus, Outcome, RawJson, RunProgress,
-    SourceId, SubAgentActivity, TaskId, Timestamp, UsageDraft, event_type, text,
+    SubAgentActivity, TaskId, Timestamp, UsageDraft, event_type, text,
 };
 use serde_json::{Map, Value, json};
 
-use super::{Mapper, OpenItem, Recorded, encode, event, item};
+use super::{Counting, Mapper, OpenItem, Recorded, encode, event, item};
 use crate::callbacks::{
     ChainEnd, ChainStart, ExternalUsage, Failed, ItemRecord, MiddlewareRecord, SubagentPhase, SubagentRecord,
     SubagentStatus,
@@ -21,7 +21,7 @@ pub(crate) const CANCELLED: &str = "cancelled";
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     root: Option<String>,
-    started: bool,
+    pub(super) started: bool,
     waiting: bool,
     pub(super) outcome: Option<Outcome>,
     error: Option<(String, String)>,
@@ -44,9 +44,9 @@ impl Chains {
 /// A sub-agent's activity that has not ended.
 #[derive(Clone, Debug)]
 pub(super) struct Subagent {
-    mark: ItemMark,
-    caller: Caller,
-    description: Option<String>,
+    pub(super) mark: ItemMark,
+    pub(super) caller: Caller,
+    pub(super) description: Option<String>,
 }
 
 impl Mapper {
@@ -136,7 +136,9 @@ impl Mapper {
                 open.content,
             )
         };
-        std::mem::take(&mut self.open_items).into_iter().map(close).collect()
+        let mut open = std::mem::take(&mut self.open_items);
+        open.retain(|open| open.mark.call_id.is_none() || self.tools.gives_result(&open.mark.item_id));
+        open.into_iter().map(close).collect()
     }
 
     /// An item of a runtime that speaks of items itself.
@@ -160,12 +162,12 @@ impl Mapper {
         if mark.kind == ItemKind::UserMessage {
             self.human.recorded = true;
         }
-        // The start of an item is no message yet, so that a message counts once.
-        let category = if !completed && record.category == Category::Message {
-            Category::Lifecycle
-        } else {
-            record.category.clone()
-        };
+        // The start of an item is no message yet, and what is told of a call after its result is none any more,
+        // so that a message counts once.
+        let message = record.category == Category::Message;
+        let again = completed && self.tools.settle(&mark, message);
+        let category =
+            if message && (!completed || again) { Category::Lifecycle } else { record.category.clone() };
         Recorded::event(EventDraft {
             caller: record.caller.clone(),
             created_at: record.at,
@@ -200,14 +202,15 @@ impl Mapper {
     /// A call that was counted elsewhere. One that took nothing says nothing, and may be told again.
     pub(crate) fn external_usage(&mut self, told: &ExternalUsage<'_>) -> Recorded {
         let tokens = told.tokens.with_total();
-        if !self.track_usage || tokens.total == 0 || told.source_id.is_empty() {
+        if self.counting == Counting::Nothing || tokens.total == 0 || told.source_id.is_empty() {
             return Recorded::default();
         }
-        let source_id = SourceId::external(&self.run_id, told.source_id);
+        let source_id = self.sources.external(told.source_id);
         if !self.external.insert(source_id.clone()) {
             return Recorded::default();
         }
         let usage = UsageDraft {
+            round_index: Some(self.round()),
             caller: told.caller.clone(),
             model: told.model.filter(|model| !model.is_empty()).map(|model| text::clean(model).into_owned()),
             child_thread_id: told.child_thread_id.clone(),

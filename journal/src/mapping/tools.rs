@@ -4,10 +4,10 @@
 //! shows when the surrounding chain ends. What no callback tells (a call to a tool that does not
 //! exist) is found in the messages that the next model call shows, or in the run's last state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use runledger_core::{
-    CallId, Caller, Category, EventDraft, ItemError, ItemKind, ItemMark, ItemStatus, Origin, RawJson,
+    CallId, Caller, Category, EventDraft, ItemError, ItemId, ItemKind, ItemMark, ItemStatus, Origin, RawJson,
     Timestamp, ToolCall,
 };
 
@@ -23,6 +23,9 @@ pub(super) struct ToolCalls {
     /// The calls of each id, in the order they were asked for: models repeat ids.
     by_call_id: HashMap<String, Vec<usize>>,
     by_run: HashMap<String, usize>,
+    by_item: HashMap<ItemId, usize>,
+    /// The items of calls whose result the model was told: each is told one.
+    told: HashSet<ItemId>,
     failed: usize,
     open: usize,
 }
@@ -75,6 +78,7 @@ impl ToolCalls {
         if let Some(id) = &call_id {
             self.by_call_id.entry(id.clone()).or_default().push(index);
         }
+        self.by_item.insert(mark.item_id.clone(), index);
         self.calls.push(Call {
             mark: mark.clone(),
             call_id,
@@ -86,6 +90,44 @@ impl ToolCalls {
         });
         self.open += 1;
         index
+    }
+
+    /// Notes a call that another process saw end: what is told of it again is nothing new.
+    pub(super) fn know_ended(&mut self, mark: &ItemMark, caller: Caller) {
+        let call_id = mark.call_id.as_ref().map(ToString::to_string);
+        let index = self.open(mark, call_id, "", RawJson::null(), caller);
+        self.told.insert(mark.item_id.clone());
+        if let Some(call) = self.calls.get_mut(index) {
+            call.state = State::Done;
+            self.open -= 1;
+        }
+    }
+
+    /// Whether what is told of this item now is the result of its call, which it is once.
+    pub(super) fn gives_result(&mut self, item: &ItemId) -> bool {
+        self.told.insert(item.clone())
+    }
+
+    /// Notes that the runtime itself ended an item, with a message or not. Says whether it is a call's whose
+    /// result the model has.
+    pub(super) fn settle(&mut self, mark: &ItemMark, message: bool) -> bool {
+        if let Some(call) = self.by_item.get(&mark.item_id).and_then(|index| self.calls.get_mut(*index)) {
+            match call.state {
+                State::Open => self.open -= 1,
+                State::Failed { .. } => {
+                    self.open -= 1;
+                    self.failed -= 1;
+                }
+                State::Done | State::Left => {}
+            }
+            call.state = State::Done;
+        }
+        message && mark.call_id.is_some() && !self.gives_result(&mark.item_id)
+    }
+
+    /// The call of an item.
+    pub(super) fn of_item(&self, item: &ItemId) -> Option<usize> {
+        self.by_item.get(item).copied()
     }
 
     fn find(&self, run_id: &str, call_id: Option<&str>) -> Option<usize> {
@@ -161,6 +203,9 @@ impl ToolCalls {
         };
         let status = if failed { ItemStatus::Failed } else { end.status };
         let mark = ItemMark { status, ..call.mark.clone() };
+        if category == Category::Message && !self.told.insert(mark.item_id.clone()) {
+            category = Category::Lifecycle;
+        }
         Some(item(mark, category, &call.caller, encode(&payload), Some(&end.origin), end.at))
     }
 
@@ -385,6 +430,19 @@ impl Mapper {
             }
         }
         recorded
+    }
+
+    /// A call ended as the runtime says, in the words of its item.
+    pub(super) fn call_ended(
+        &mut self,
+        index: usize,
+        status: ItemStatus,
+        result: ToolCall,
+        at: Timestamp,
+    ) -> Option<EventDraft> {
+        let ToolCall { content, error, extra, .. } = result;
+        let origin = if error.is_some() { Origin::ToolError } else { Origin::ToolValue };
+        self.tools.complete(index, End { status, content, error, extra, origin, at })
     }
 
     fn fail(&mut self, index: usize, at: Timestamp) -> Option<EventDraft> {

@@ -280,9 +280,9 @@ fn joined(first: Piece, second: Piece) -> Piece {
             Piece::Batch(whole)
         }
         Piece::End(ending) => {
-            let Ending { batch, terminal, outcome, at } = *ending;
+            let Ending { batch, terminal, outcome, asks, at } = *ending;
             add(batch);
-            Piece::End(Box::new(Ending { batch: whole, terminal, outcome, at }))
+            Piece::End(Box::new(Ending { batch: whole, terminal, outcome, asks, at }))
         }
     }
 }

@@ -22,11 +22,11 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use runledger_core::{EventDraft, Outcome, RunProgress, Timestamp};
+use runledger_core::{EventDraft, RunProgress};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::line::{EventLine, FinishLine, Head, ProgressLine, UsageLine};
+use super::line::{EventLine, FinishLine, Finished, Head, ProgressLine, UsageLine};
 use crate::queue::{Batch, Size};
 use crate::sender::{Ending, Piece};
 
@@ -155,13 +155,8 @@ pub(super) fn encode(piece: &Piece, epoch: u64, at: Cursor) -> io::Result<(Vec<u
             last(),
         )?;
     }
-    if let Some(Ending { outcome: Outcome { status, error, stop_reason }, at, .. }) = ending {
-        let line = FinishLine {
-            status: status.status(),
-            error: error.clone(),
-            stop_reason: stop_reason.clone(),
-            at: *at,
-        };
+    if let Some(Ending { outcome, asks, at, .. }) = ending {
+        let line = FinishLine::of(outcome, asks, *at);
         lines.add(Kind::Finish, &line, last())?;
     }
     let (bytes, mut at) = lines.done();
@@ -281,12 +276,12 @@ impl<R: BufRead> Reader<R> {
         at.batch += 1;
         let piece = match finish {
             None => Piece::Batch(batch),
-            Some((outcome, finished_at)) => {
+            Some(Finished { outcome, asks, at: finished_at }) => {
                 at.late = true;
                 let Some(terminal) = batch.events.pop() else {
                     return Err(damaged("the end of the run has no event".to_owned()));
                 };
-                Piece::End(Box::new(Ending { batch, terminal, outcome, at: finished_at }))
+                Piece::End(Box::new(Ending { batch, terminal, outcome, asks, at: finished_at }))
             }
         };
         self.at = at;
@@ -328,11 +323,7 @@ fn open_line(line: &[u8]) -> Result<Envelope<'_>, BadLine> {
     serde_json::from_str(text).map_err(|error| BadLine::Damaged(format!("a line: {error}")))
 }
 
-fn add_line(
-    line: &Envelope<'_>,
-    batch: &mut Batch,
-    finish: &mut Option<(Outcome, Timestamp)>,
-) -> Result<(), String> {
+fn add_line(line: &Envelope<'_>, batch: &mut Batch, finish: &mut Option<Finished>) -> Result<(), String> {
     let payload = line.payload.get();
     let wrong = |error: serde_json::Error| format!("line {}: {error}", line.n);
     match line.kind {
@@ -349,7 +340,7 @@ fn add_line(
             batch.progress = RunProgress { first_human_message, last_ai_message, model_name };
         }
         Kind::Finish => {
-            *finish = Some(serde_json::from_str::<FinishLine>(payload).map_err(wrong)?.outcome()?);
+            *finish = Some(serde_json::from_str::<FinishLine<'_>>(payload).map_err(wrong)?.finished()?);
         }
     }
     Ok(())
@@ -363,6 +354,7 @@ impl Piece {
                 let Batch { events, usage, progress } = &ending.batch;
                 let mut size = Size::of(events, usage, progress);
                 size += Size::of_event(&ending.terminal);
+                size += Size::of_asks(&ending.asks);
                 size
             }
         }
@@ -374,8 +366,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use runledger_core::{
-        Caller, Category, EventType, ItemId, ItemKind, ItemMark, ItemStatus, RawJson, RunId, SourceId,
-        TaskId, ThreadId, TokenCounts, UsageDraft,
+        Caller, Category, EventType, InteractionId, ItemId, ItemKind, ItemMark, ItemStatus, NewInteraction,
+        Outcome, RawJson, RunId, SourceId, TaskId, ThreadId, Timestamp, TokenCounts, UsageDraft,
     };
 
     fn head() -> Head {
@@ -421,6 +413,17 @@ mod tests {
         }
     }
 
+    /// As many questions as the text is long, up to two.
+    fn asks(text: &str) -> Vec<NewInteraction> {
+        let ask = |number: usize| NewInteraction {
+            interaction_id: InteractionId::new(format!("q{number}")).unwrap(),
+            kind: text.to_owned(),
+            request: RawJson::from_stored(&format!("{{\n{text}\"}}")),
+            item_id: (number > 0).then(|| ItemId::new("i").unwrap()),
+        };
+        (0..text.len().min(2)).map(ask).collect()
+    }
+
     fn pieces() -> impl Strategy<Value = Vec<Piece>> {
         let text = "(?s).{0,40}";
         let events = prop::collection::vec((text, "[a-z\n\\\\\"]{1,8}", any::<bool>()), 0..4);
@@ -439,6 +442,7 @@ mod tests {
                 let ending = Ending {
                     batch: Batch::default(),
                     terminal: event("1", "run.failed", false),
+                    asks: asks(&error),
                     outcome: Outcome::error(error),
                     at: Timestamp::from_unix_micros(9).unwrap(),
                 };

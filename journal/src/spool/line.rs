@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use runledger_core::{
-    CallId, Caller, Category, EventDraft, EventType, ItemId, ItemKind, ItemMark, ItemStatus, Outcome,
-    OwnerId, RawJson, RunId, RunStatus, Scope, SourceId, TaskId, TerminalStatus, ThreadId, Timestamp,
-    TokenCounts, UsageDraft,
+    CallId, Caller, Category, Estimate, EventDraft, EventType, InteractionId, ItemId, ItemKind, ItemMark,
+    ItemStatus, NewInteraction, Outcome, OwnerId, RawJson, RunId, RunStatus, Scope, SourceId, TaskId,
+    TerminalStatus, ThreadId, Timestamp, TokenCounts, UsageDraft,
 };
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,8 @@ pub(super) struct UsageLine<'a> {
     child_thread_id: Option<ThreadId>,
     #[serde(borrow)]
     raw: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Estimate::is_zero")]
+    settles: Estimate,
     created_at: Timestamp,
 }
 
@@ -153,6 +155,7 @@ impl<'a> UsageLine<'a> {
             latency_ms,
             child_thread_id,
             raw,
+            settles,
             created_at,
         } = call;
         Self {
@@ -168,6 +171,7 @@ impl<'a> UsageLine<'a> {
             latency_ms: *latency_ms,
             child_thread_id: child_thread_id.clone(),
             raw: raw.as_ref().map(|raw| Cow::Borrowed(raw.as_str())),
+            settles: *settles,
             created_at: *created_at,
         }
     }
@@ -186,6 +190,7 @@ impl<'a> UsageLine<'a> {
             latency_ms: self.latency_ms,
             child_thread_id: self.child_thread_id,
             raw: self.raw.as_deref().map(RawJson::from_stored),
+            settles: self.settles,
             created_at: self.created_at,
         }
     }
@@ -199,15 +204,50 @@ pub(super) struct ProgressLine {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct FinishLine {
-    pub(super) status: RunStatus,
-    pub(super) error: Option<String>,
-    pub(super) stop_reason: Option<String>,
+pub(super) struct FinishLine<'a> {
+    status: RunStatus,
+    error: Option<String>,
+    stop_reason: Option<String>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    asks: Vec<AskLine<'a>>,
+    at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AskLine<'a> {
+    interaction_id: InteractionId,
+    kind: String,
+    #[serde(borrow)]
+    request: Cow<'a, str>,
+    item_id: Option<ItemId>,
+}
+
+/// What a line says of the end of a run.
+pub(super) struct Finished {
+    pub(super) outcome: Outcome,
+    pub(super) asks: Vec<NewInteraction>,
     pub(super) at: Timestamp,
 }
 
-impl FinishLine {
-    pub(super) fn outcome(self) -> Result<(Outcome, Timestamp), String> {
+impl<'a> FinishLine<'a> {
+    pub(super) fn of(outcome: &Outcome, asks: &'a [NewInteraction], at: Timestamp) -> Self {
+        let Outcome { status, error, stop_reason } = outcome;
+        let asks = asks.iter().map(|NewInteraction { interaction_id, kind, request, item_id }| AskLine {
+            interaction_id: interaction_id.clone(),
+            kind: kind.clone(),
+            request: Cow::Borrowed(request.as_str()),
+            item_id: item_id.clone(),
+        });
+        Self {
+            status: status.status(),
+            error: error.clone(),
+            stop_reason: stop_reason.clone(),
+            asks: asks.collect(),
+            at,
+        }
+    }
+
+    pub(super) fn finished(self) -> Result<Finished, String> {
         let all = [
             TerminalStatus::Success,
             TerminalStatus::Error,
@@ -217,6 +257,13 @@ impl FinishLine {
         ];
         let status = all.into_iter().find(|status| status.status() == self.status);
         let status = status.ok_or_else(|| format!("{} is no end of a run", self.status))?;
-        Ok((Outcome { status, error: self.error, stop_reason: self.stop_reason }, self.at))
+        let asks = self.asks.into_iter().map(|AskLine { interaction_id, kind, request, item_id }| {
+            NewInteraction { interaction_id, kind, request: RawJson::from_stored(&request), item_id }
+        });
+        Ok(Finished {
+            outcome: Outcome { status, error: self.error, stop_reason: self.stop_reason },
+            asks: asks.collect(),
+            at: self.at,
+        })
     }
 }

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use runledger_core::{
-    Event, EventFilter, ItemFilter, ItemStatus, Ledger, MemoryLedger, NewRun, NewThread, Outcome, RawJson,
-    RunId, Scope, SeqRange, ThreadId, Timestamp,
+    Event, EventFilter, ItemFilter, ItemStatus, Ledger, MemoryLedger, NewRun, NewThread, ONCE_TERMINAL,
+    Outcome, RawJson, RunId, Scope, SeqRange, ThreadId, Timestamp,
 };
 use runledger_journal::callbacks::{
     ChainEnd, ChainStart, ChatModelStart, Context, Failed, Failure, LlmEnd, LlmStart, RuntimeCallbacks,
@@ -80,7 +80,8 @@ proptest! {
             let (ledger, finished, events) = record(&steps).await;
             prop_assert_eq!(&finished.report.quarantined, &Vec::new());
             prop_assert_eq!((finished.report.lost, finished.report.fenced), (0, 0));
-            prop_assert_eq!(events.iter().filter(|event| event.once_key.is_some()).count(), 1);
+            let ends = events.iter().filter(|event| event.once_key.as_deref() == Some(ONCE_TERMINAL)).count();
+            prop_assert_eq!(ends, 1);
             let thread = ThreadId::new("t").unwrap();
             let open = ItemFilter { run_id: None, status: Some(ItemStatus::InProgress) };
             let range = SeqRange::after(0, 10);

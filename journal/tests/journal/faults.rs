@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use pretty_assertions::assert_eq;
 use runledger_core::{
     AppendSignal, Applied, Caller, CancelAction, Category, Claim, Claimable, Commit, Deleted, Error,
-    ErrorKind, Event, EventDraft, EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId, ItemKind,
-    ItemMark, ItemStatus, JournalMark, Lease, Ledger, Limits, ListRange, MemoryLedger, NewRun, NewThread,
-    ONCE_TERMINAL, Outcome, Page, PutIfAbsent, RawJson, Receipt, Result, Run, RunFilter, RunId, RunProgress,
-    RunStatus, RunStore, RunVisibility, Scope, SeqPage, SeqRange, Sweep, ThreadId, Timestamp, TokenCounts,
-    Transition, Visibility, WorkerId,
+    ErrorKind, Estimate, Event, EventDraft, EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId,
+    ItemKind, ItemMark, ItemStatus, JournalMark, Lease, Ledger, Limits, ListRange, MemoryLedger, NewRun,
+    NewThread, ONCE_TERMINAL, Outcome, Page, PutIfAbsent, RawJson, Receipt, Reservation, Reserve, Result,
+    Run, RunFilter, RunId, RunProgress, RunStatus, RunStore, RunVisibility, Scope, SeqPage, SeqRange, Stores,
+    Sweep, ThreadId, Timestamp, TokenCounts, Transition, Visibility, WorkerId,
 };
 use runledger_journal::adapters::langchain_recording::{Recording, RecordingError};
 use runledger_journal::callbacks::{ChainStart, Context, ExternalUsage, ItemRecord, RuntimeCallbacks};
@@ -95,9 +95,11 @@ impl Faulty {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        let of = || Arc::new(self.inner.clone());
-        let faulty = || Arc::new(self.clone());
-        Ledger::new(of(), faulty(), faulty(), of(), of())
+        Ledger::new(Stores {
+            runs: Arc::new(self.clone()),
+            events: Arc::new(self.clone()),
+            ..Stores::all(Arc::new(self.inner.clone()))
+        })
     }
 
     fn is_here(&self) -> Result<()> {
@@ -284,6 +286,30 @@ impl RunStore for Faulty {
     async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Vec<RunId>> {
         self.is_here()?;
         self.inner.rewind(scope, thread, run).await
+    }
+
+    async fn reserve(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> Result<Reservation> {
+        self.is_here()?;
+        self.inner.reserve(scope, thread, run, epoch, wanted).await
+    }
+
+    async fn release(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        estimate: Estimate,
+    ) -> Result<()> {
+        self.is_here()?;
+        self.inner.release(scope, thread, run, epoch, estimate).await
     }
 
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
@@ -546,6 +572,7 @@ async fn a_run_taken_away_stops_the_journal_and_is_told() {
         events: vec![terminal],
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     ledger.finish(&Scope::System, taken).await.unwrap();
     change(&journal, "b");

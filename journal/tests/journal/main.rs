@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends with the first surprise")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod agent_runs;
 mod any_stream;
 mod faults;
 mod fixtures;
@@ -10,4 +11,6 @@ mod lifecycle;
 mod recordings;
 mod records;
 mod recovery;
+mod resumed;
 mod spool;
+mod usage;

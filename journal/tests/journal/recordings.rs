@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use pretty_assertions::assert_eq;
 use runledger_core::view::legacy::deerflow::{Completion, completion, llm_error_fallback};
 use runledger_core::{
-    Event, EventFilter, Ledger, MemoryLedger, RawJson, Run, RunId, RunStatus, Scope, SeqRange, ThreadId,
-    UsageRecord,
+    Event, EventFilter, Ledger, MemoryLedger, ONCE_TERMINAL, RawJson, Run, RunId, RunStatus, Scope, SeqRange,
+    ThreadId, UsageRecord,
 };
 use runledger_journal::Settings;
 use runledger_journal::adapters::langchain_recording::{Recording, Summary};
@@ -66,7 +66,9 @@ fn expected(scenario: &std::path::Path) -> Expected {
 }
 
 async fn import(ledger: &Ledger, recording: &Recording) -> Summary {
-    recording.import(ledger, &Scope::System, &Settings::default(), |_| ()).await.unwrap()
+    // What a recording does not tell is not made up.
+    let settings = Settings { estimate_failed: false, ..Settings::default() };
+    recording.import(ledger, &Scope::System, &settings, |_| ()).await.unwrap()
 }
 
 async fn stored(ledger: &Ledger, run: &ExpectedRun) -> (Run, Vec<Event>, Vec<UsageRecord>) {
@@ -126,9 +128,9 @@ async fn every_run_ends_as_its_stream_tells() {
                 other => panic!("{other}"),
             };
             assert_eq!(row.status, status, "{} {}", name(&scenario), run.run_id);
-            let terminal = events.iter().filter(|event| event.once_key.is_some()).count();
-            assert_eq!(terminal, 1);
-            assert!(events.last().unwrap().once_key.is_some());
+            let is_terminal = |event: &&Event| event.once_key.as_deref() == Some(ONCE_TERMINAL);
+            assert_eq!(events.iter().filter(is_terminal).count(), 1);
+            assert!(events.last().is_some_and(|last| is_terminal(&last)));
         }
     }
 }

@@ -67,6 +67,7 @@ pub(crate) async fn take_away(faulty: &Faulty, epoch: u64, ordinal: u64) {
         at,
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     faulty.inner.ledger().finish(&Scope::System, taken).await.unwrap();
 }

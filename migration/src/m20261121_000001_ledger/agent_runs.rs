@@ -5,7 +5,8 @@ use sea_orm_migration::sea_query::{Expr, ExprTrait};
 use super::AGENT_RUNS;
 use crate::table::{Index, Kind, Table, counter, optional, required};
 
-/// A goal-driven run as one record. It has its own id because it may exist without a thread.
+/// A goal-driven run as one record. It has its own id because it may exist without a thread. Where
+/// `steps` is NULL they are in the log of its thread.
 pub(super) fn agent_runs() -> Table {
     Table::new(
         AGENT_RUNS,
@@ -21,7 +22,7 @@ pub(super) fn agent_runs() -> Table {
             required("goal", Kind::Text),
             required("status", Kind::Key),
             optional("output", Kind::Text),
-            required("steps", Kind::Json),
+            optional("steps", Kind::Json),
             counter("iterations"),
             counter("tool_calls"),
             counter("input_tokens"),
@@ -37,8 +38,18 @@ pub(super) fn agent_runs() -> Table {
         ],
     )
     .index(
-        Index::on("ix_agent_runs_owner_created", &["owner_id", "created_at"])
+        Index::on("ix_agent_runs_owner_created", &["owner_id", "created_at", "agent_run_id"])
             .only_where(Expr::col("owner_id").is_not_null()),
+    )
+    .index(Index::on("ix_agent_runs_created", &["created_at", "agent_run_id"]))
+    .index(Index::on("ix_agent_runs_agent", &["agent", "created_at", "agent_run_id"]))
+    .index(
+        Index::on("ix_agent_runs_parent", &["parent_agent_run_id", "created_at", "agent_run_id"])
+            .only_where(Expr::col("parent_agent_run_id").is_not_null()),
+    )
+    .index(
+        // Those whose steps are in the log only.
+        Index::on("ix_agent_runs_unfolded", &["agent_run_id"]).only_where(Expr::col("steps").is_null()),
     )
     .index(Index::on("ix_agent_runs_thread", &["thread_id", "run_id"]))
 }

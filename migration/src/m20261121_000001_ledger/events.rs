@@ -83,16 +83,18 @@ pub(super) fn compactions() -> Table {
             required("note_seq", Kind::Bigint),
             required("folded", Kind::Text),
             required("active_window", Kind::Text),
+            required("through_seq", Kind::Bigint),
             required("before_tokens", Kind::Bigint),
             required("after_tokens", Kind::Bigint),
             optional("round_index", Kind::Bigint),
-            optional("run_id", Kind::Key),
+            required("run_id", Kind::Key),
             required("created_at", Kind::Instant),
         ],
     )
 }
 
-/// A range of numbers whose events were deleted, so that a gap in the log is explained.
+/// A range of numbers whose events were deleted, so that a gap in the log is explained. A thread that was deleted
+/// has one from 0, which no event has.
 pub(super) fn deletions() -> Table {
     Table::new(
         "deletions",
@@ -102,7 +104,36 @@ pub(super) fn deletions() -> Table {
             required("from_seq", Kind::Bigint),
             required("through_seq", Kind::Bigint),
             required("reason", Kind::Text),
+            optional("deleted_by", Kind::Key),
             required("deleted_at", Kind::Instant),
         ],
     )
+    .index(Index::on("ix_deletions_deleted", &["deleted_at", "thread_id", "from_seq"]))
+    .index(Index::on("ix_deletions_thread", &["thread_id", "deleted_at", "from_seq"]))
+    .index(Index::on("ix_deletions_by", &["deleted_by"]).only_where(Expr::col("deleted_by").is_not_null()))
+}
+
+/// A question to a person that a run ended with, and the answer another run began with.
+pub(super) fn interactions() -> Table {
+    Table::new(
+        "interactions",
+        &["thread_id", "interaction_id"],
+        [
+            required("thread_id", Kind::Key),
+            required("interaction_id", Kind::Key),
+            optional("owner_id", Kind::Key),
+            required("run_id", Kind::Key),
+            optional("item_id", Kind::Key),
+            required("kind", Kind::Key),
+            required("request", Kind::Text),
+            required("status", Kind::Key),
+            optional("answer", Kind::Text),
+            optional("answer_run_id", Kind::Key),
+            required("created_at", Kind::Instant),
+            optional("answered_at", Kind::Instant),
+        ],
+    )
+    .index(Index::on("ix_interactions_thread", &["thread_id", "created_at", "interaction_id"]))
+    .index(Index::on("ix_interactions_owner", &["owner_id", "created_at", "interaction_id", "thread_id"]))
+    .index(Index::on("ix_interactions_created", &["created_at", "interaction_id", "thread_id"]))
 }

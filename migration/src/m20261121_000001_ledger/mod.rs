@@ -39,6 +39,7 @@ fn definitions() -> Vec<Table> {
         events::thread_items(),
         usage::usage_records(),
         events::compactions(),
+        events::interactions(),
         events::deletions(),
         imports::quarantine(),
         imports::import_cursors(),

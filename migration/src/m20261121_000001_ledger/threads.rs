@@ -32,17 +32,22 @@ pub(super) fn threads() -> Table {
             required("updated_at", Kind::Instant),
         ],
     )
+    .index(
+        // Few, and looked through by every sweep.
+        Index::on("ix_threads_ephemeral", &["updated_at", "thread_id"])
+            .only_where(Expr::col("lifecycle").eq("ephemeral")),
+    )
     .index(Index::on("ix_threads_owner_updated", &["owner_id", "updated_at", "thread_id"]))
     .index(Index::on("ix_threads_updated", &["updated_at", "thread_id"]))
     .index(
-        Index::on("ix_threads_parent", &["parent_thread_id", "created_at"])
+        Index::on("ix_threads_parent", &["parent_thread_id", "created_at", "thread_id"])
             .only_where(Expr::col("parent_thread_id").is_not_null()),
     )
 }
 
 /// What an append must check, and the next number of the log. Narrow, updated by every commit,
-/// with no secondary index, so that an update stays on its page. A deleted thread keeps its row:
-/// its numbers are never used again.
+/// with no index over what an append changes, so that an update stays on its page. A deleted thread keeps
+/// its row: its numbers are never used again, and what it took counts in its parent's tree.
 pub(super) fn thread_heads() -> Table {
     Table::new(
         "thread_heads",
@@ -50,16 +55,24 @@ pub(super) fn thread_heads() -> Table {
         [
             required("thread_id", Kind::Key),
             optional("owner_id", Kind::Key),
+            optional("parent_thread_id", Kind::Key),
             required("state", Kind::Key),
             required("next_seq", Kind::Bigint),
             counter("message_count"),
             optional("active_run_id", Kind::Key),
             counter("epoch"),
             counter("journal_ordinal"),
-            counter("round_index"),
             optional("last_compact_seq", Kind::Bigint),
             required("updated_at", Kind::Instant),
         ],
     )
     .updated_in_place()
+    .index(
+        Index::on("ix_thread_heads_parent", &["parent_thread_id"])
+            .only_where(Expr::col("parent_thread_id").is_not_null()),
+    )
+    .index(
+        // Tombstones still say whose they were.
+        Index::on("ix_thread_heads_deleted", &["owner_id"]).only_where(Expr::col("state").eq("deleted")),
+    )
 }

@@ -33,4 +33,5 @@ pub(super) fn usage_records() -> Table {
     )
     .index(Index::on("ix_usage_records_run", &["thread_id", "run_id", "source_id"]))
     .index(Index::on("ix_usage_records_owner", &["owner_id", "created_at"]))
+    .index(Index::on("ix_usage_records_created", &["created_at"]))
 }

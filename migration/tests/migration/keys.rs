@@ -75,6 +75,7 @@ async fn the_thread_tables_can_be_partitioned_by_thread() {
     let expected: Vec<String> = [
         "compactions",
         "deletions",
+        "interactions",
         "quarantine",
         "queued_inputs",
         "run_events",

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use sea_orm::{ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn};
 
 use crate::entity::{
-    agent_run, compaction, deletion, quarantined, queued_input, run, run_event, thread, thread_head,
-    thread_item, usage_record,
+    agent_run, compaction, deletion, interaction, quarantined, queued_input, run, run_event, thread,
+    thread_head, thread_item, usage_record,
 };
 
 /// The column that every one of these tables has.
@@ -96,6 +96,7 @@ pub(super) static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table::of::<thread_item::Entity>(1_000),
         Table::of::<usage_record::Entity>(64),
         Table::of::<compaction::Entity>(16),
+        Table::of::<interaction::Entity>(16),
         Table::of::<deletion::Entity>(1_000),
         Table::of::<quarantined::Entity>(16),
         Table::of::<agent_run::Entity>(4),

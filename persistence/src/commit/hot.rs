@@ -36,7 +36,8 @@ pub(super) fn postgres(writes: &Writes) -> Statement {
             names: RUN,
             rows: writes.runs.iter().map(|(key, delta)| rows::run(key, delta)).collect(),
         };
-        sql.push(", r AS (UPDATE runs SET ").push(&rows::run_assignments(|_, column| format!("v.{column}")));
+        sql.push(", r AS (UPDATE runs SET ")
+            .push(&rows::run_assignments(Dialect::Postgres, |_, column| format!("v.{column}")));
         sql.push(" FROM ");
         unnest(&mut sql, growth);
         sql.push(", ok WHERE runs.thread_id = v.thread_id AND runs.run_id = v.run_id AND ok.held = 1)");
@@ -126,7 +127,7 @@ pub(super) fn sqlite(sql: &mut Statement, writes: &Writes) {
     for (key, delta) in &writes.runs {
         let mut values = rows::run(key, delta);
         let growth = values.split_off(2);
-        sql.push("UPDATE runs SET ").push(&rows::run_assignments(|_, _| "?".to_owned()));
+        sql.push("UPDATE runs SET ").push(&rows::run_assignments(Dialect::Sqlite, |_, _| "?".to_owned()));
         sql.values.extend(growth);
         sql.push(" WHERE thread_id = ")
             .bind(key.0.as_str())

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 
 use super::decide::{EventRow, ItemRow, RunDelta};
 use super::statement::Value;
-use runledger_core::{RunId, ThreadId, UsageRecord};
+use crate::dialect::Dialect;
+use runledger_core::{RunId, RunTotals, ThreadId, UsageRecord};
 
 /// The type of a column, for PostgreSQL's arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +115,8 @@ pub(super) const RUN: &[(&str, Kind)] = &[
     ("subagent_tokens", Int),
     ("middleware_tokens", Int),
     ("cost_nanos", Int),
+    ("reserved_tokens", Int),
+    ("reserved_cost_nanos", Int),
     ("first_human_message", Text),
     ("last_ai_message", Text),
     ("model_name", Text),
@@ -211,9 +214,8 @@ pub(super) fn call(call: &UsageRecord) -> Vec<Value> {
     ]
 }
 
-/// What a run's row grows by, in the order of [`RUN`].
+/// What a run's row changes by, in the order of [`RUN`].
 pub(super) fn run((thread, run): &(ThreadId, RunId), delta: &RunDelta) -> Vec<Value> {
-    let totals = &delta.totals;
     let mut values = vec![
         thread.as_str().into(),
         run.as_str().into(),
@@ -221,7 +223,21 @@ pub(super) fn run((thread, run): &(ThreadId, RunId), delta: &RunDelta) -> Vec<Va
         optional(delta.last_seq),
         signed(delta.message_count).into(),
     ];
-    for sum in [
+    let (more, less) = (sums(&delta.totals.more), sums(&delta.totals.less));
+    values.extend(more.into_iter().zip(less).map(|(more, less)| Value::from(signed(more) - signed(less))));
+    values
+        .extend([delta.settled.tokens, delta.settled.cost_nanos].map(|settled| Value::from(signed(settled))));
+    for text in
+        [&delta.progress.first_human_message, &delta.progress.last_ai_message, &delta.progress.model_name]
+    {
+        values.push(text.as_deref().into());
+    }
+    values
+}
+
+/// The sums of a run, in the order of [`RUN`].
+fn sums(totals: &RunTotals) -> [u64; 11] {
+    [
         totals.input_tokens,
         totals.output_tokens,
         totals.total_tokens,
@@ -233,19 +249,15 @@ pub(super) fn run((thread, run): &(ThreadId, RunId), delta: &RunDelta) -> Vec<Va
         totals.subagent_tokens,
         totals.middleware_tokens,
         totals.cost_nanos,
-    ] {
-        values.push(signed(sum).into());
-    }
-    for text in
-        [&delta.progress.first_human_message, &delta.progress.last_ai_message, &delta.progress.model_name]
-    {
-        values.push(text.as_deref().into());
-    }
-    values
+    ]
 }
 
 /// The assignments of a run's row; `new` writes where a column's growth is found.
-pub(super) fn run_assignments(mut new: impl FnMut(usize, &str) -> String) -> String {
+pub(super) fn run_assignments(dialect: Dialect, mut new: impl FnMut(usize, &str) -> String) -> String {
+    let larger = match dialect {
+        Dialect::Postgres => "GREATEST",
+        Dialect::Sqlite => "MAX",
+    };
     let assignments = RUN.iter().enumerate().skip(2).map(|(at, (column, _))| {
         let value = new(at, column);
         match *column {
@@ -254,6 +266,10 @@ pub(super) fn run_assignments(mut new: impl FnMut(usize, &str) -> String) -> Str
                 format!("{column} = COALESCE(runs.{column}, {value})")
             }
             "last_seq" | "last_ai_message" => format!("{column} = COALESCE({value}, runs.{column})"),
+            // What comes back of reservations; the run's end gave back all.
+            "reserved_tokens" | "reserved_cost_nanos" => {
+                format!("{column} = {larger}(runs.{column} - {value}, 0)")
+            }
             _ => format!("{column} = runs.{column} + {value}"),
         }
     });

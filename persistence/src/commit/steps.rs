@@ -2,13 +2,15 @@
 //! statement each, the same for both databases.
 
 use runledger_core::{
-    HeadState, NewLease, Outcome, RunId, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord, text,
+    AgentRunId, AgentRunStatus, Answer, Compaction, HeadState, Interaction, InteractionStatus, NewAgentRun,
+    NewLease, Outcome, RunId, SeqSpan, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord, text,
 };
 
 use super::decide::{NewRunRow, Step, Writes, thread_status};
 use super::rows::{self, signed};
 use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
+use crate::entity::compaction::spans_text;
 #[cfg(feature = "failpoints")]
 use crate::fail_point::FailPoint;
 
@@ -28,8 +30,20 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
                 of_run(&mut update, thread, run);
                 statements.push(update);
             }
-            Step::Finish { thread, run, outcome, held_slot, at } => {
+            Step::Finish { thread, run, agent_run, outcome, held_slot, at } => {
                 statements.extend(finish(dialect, (thread, run), outcome, *held_slot, *at));
+                statements.extend(agent_run.iter().map(|id| end_agent_run(dialect, id, outcome, *at)));
+            }
+            Step::Ask(interaction) => statements.push(insert_interaction(dialect, interaction)),
+            Step::Fold(compaction) => statements.extend(fold(dialect, compaction)),
+            Step::Resume { thread, run, epoch, lease, at } => {
+                let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
+                update.bind(signed(*epoch)).push(", updated_at = ").bind(at.to_chrono());
+                of_run(&mut update, thread, run);
+                statements.push(update);
+                statements.push(delete(dialect, "run_leases", thread, run));
+                statements
+                    .extend(lease.iter().map(|lease| insert_lease(dialect, (thread, run), *epoch, lease)));
             }
             Step::Acquire { thread, run, epoch, lease, at } => {
                 let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
@@ -60,6 +74,8 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
 /// The row of a run, and what comes with it: a lease, or the input it keeps while it waits.
 fn admit(dialect: Dialect, row: &NewRunRow) -> Vec<Statement> {
     let mut statements = vec![insert_run(dialect, row)];
+    statements.extend(row.admission.agent_run.iter().map(|new| insert_agent_run(dialect, row, new)));
+    statements.extend(row.admission.answer.iter().map(|answer| answer_interaction(dialect, row, answer)));
     match (&row.queued, &row.admission.lease) {
         (Some((_, input)), _) => {
             let columns = ["thread_id", "run_id", "input", "worker_id", "lease_micros"];
@@ -104,9 +120,85 @@ fn finish(
     update.push(", stop_reason = ").bind(outcome.stop_reason.as_deref());
     update.push(", finished_at = ").bind(at.to_chrono());
     update.push(", updated_at = ").bind(at.to_chrono()).push(", queue_no = NULL");
+    update.push(", reserved_tokens = 0, reserved_cost_nanos = 0");
     of_run(&mut update, thread, run);
     let below = if held_slot { "run_leases" } else { "queued_inputs" };
     vec![update, delete(dialect, below, thread, run)]
+}
+
+/// The agent run whose transcript a run is.
+fn insert_agent_run(dialect: Dialect, row: &NewRunRow, new: &NewAgentRun) -> Statement {
+    let at = row.admission.created_at.to_chrono();
+    let columns = [
+        ("agent_run_id", new.agent_run_id.as_str().into()),
+        ("agent", new.agent.as_str().into()),
+        ("owner_id", row.owner.as_ref().map(|id| id.as_str()).into()),
+        ("subject_id", new.subject_id.as_deref().into()),
+        ("thread_id", row.thread.as_str().into()),
+        ("run_id", row.run.as_str().into()),
+        ("parent_agent_run_id", new.parent_agent_run_id.as_ref().map(|id| id.as_str()).into()),
+        ("goal", new.goal.as_str().into()),
+        ("status", AgentRunStatus::Running.as_str().into()),
+        ("model", row.admission.model_name.as_deref().into()),
+        ("started_at", at.into()),
+        ("created_at", at.into()),
+    ];
+    insert_row(dialect, "agent_runs", columns)
+}
+
+fn end_agent_run(dialect: Dialect, id: &AgentRunId, outcome: &Outcome, at: Timestamp) -> Statement {
+    let mut update = Statement::new(dialect, "UPDATE agent_runs SET status = ");
+    update.bind(AgentRunStatus::of(outcome).as_str()).push(", error = ").bind(outcome.error.as_deref());
+    update.push(", finished_at = ").bind(at.to_chrono());
+    update.push(" WHERE agent_run_id = ").bind(id.as_str());
+    update
+}
+
+fn insert_interaction(dialect: Dialect, asked: &Interaction) -> Statement {
+    let columns = [
+        ("thread_id", asked.thread_id.as_str().into()),
+        ("interaction_id", asked.interaction_id.as_str().into()),
+        ("owner_id", asked.owner_id.as_ref().map(|id| id.as_str()).into()),
+        ("run_id", asked.run_id.as_str().into()),
+        ("item_id", asked.item_id.as_ref().map(|id| id.as_str()).into()),
+        ("kind", asked.kind.as_str().into()),
+        ("request", asked.request.as_str().into()),
+        ("status", asked.status.as_str().into()),
+        ("created_at", asked.created_at.to_chrono().into()),
+    ];
+    insert_row(dialect, "interactions", columns)
+}
+
+fn answer_interaction(dialect: Dialect, row: &NewRunRow, answer: &Answer) -> Statement {
+    let mut update = Statement::new(dialect, "UPDATE interactions SET status = ");
+    update.bind(InteractionStatus::Answered.as_str()).push(", answer = ").bind(answer.value.as_str());
+    update.push(", answer_run_id = ").bind(row.run.as_str());
+    update.push(", answered_at = ").bind(row.admission.created_at.to_chrono());
+    update.push(" WHERE thread_id = ").bind(row.thread.as_str());
+    update.push(" AND interaction_id = ").bind(answer.interaction_id.as_str());
+    update
+}
+
+/// The audit row of a fold, and its number as the head's last.
+fn fold(dialect: Dialect, compaction: &Compaction) -> [Statement; 2] {
+    let spans = |spans: &[SeqSpan]| spans_text(spans).into();
+    let columns = [
+        ("thread_id", compaction.thread_id.as_str().into()),
+        ("compact_seq", signed(compaction.compact_seq).into()),
+        ("note_seq", signed(compaction.note_seq).into()),
+        ("folded", spans(&compaction.folded)),
+        ("active_window", spans(&compaction.window)),
+        ("through_seq", signed(compaction.through_seq).into()),
+        ("before_tokens", signed(compaction.before_tokens).into()),
+        ("after_tokens", signed(compaction.after_tokens).into()),
+        ("round_index", compaction.round_index.map(signed).into()),
+        ("run_id", compaction.run_id.as_str().into()),
+        ("created_at", compaction.created_at.to_chrono().into()),
+    ];
+    let mut update = Statement::new(dialect, "UPDATE thread_heads SET last_compact_seq = ");
+    update.bind(signed(compaction.compact_seq));
+    update.push(" WHERE thread_id = ").bind(compaction.thread_id.as_str());
+    [insert_row(dialect, "compactions", columns), update]
 }
 
 fn of_run(statement: &mut Statement, thread: &ThreadId, run: &RunId) {
@@ -143,13 +235,24 @@ pub(super) fn written(writes: &Writes) {
             Step::Admit(_) => FailPoint::AdmissionWritten.reach(),
             Step::Start { .. } => FailPoint::StartWritten.reach(),
             Step::Finish { .. } => FailPoint::FinishWritten.reach(),
-            Step::Acquire { .. } | Step::Promote { .. } => {}
+            Step::Acquire { .. }
+            | Step::Promote { .. }
+            | Step::Ask(_)
+            | Step::Resume { .. }
+            | Step::Fold(_) => {}
         }
     }
 }
 
 fn insert(dialect: Dialect, table: &str, columns: &[&str]) -> Statement {
     Statement::new(dialect, format!("INSERT INTO {table} ({}) VALUES (", columns.join(", ")))
+}
+
+fn insert_row<const N: usize>(dialect: Dialect, table: &str, row: [(&str, Value); N]) -> Statement {
+    let mut statement = insert(dialect, table, &row.each_ref().map(|(column, _)| *column));
+    bind_all(&mut statement, row.map(|(_, value)| value));
+    statement.push(")");
+    statement
 }
 
 fn bind_all(statement: &mut Statement, values: impl IntoIterator<Item = Value>) {
@@ -240,6 +343,10 @@ fn insert_run(dialect: Dialect, row: &NewRunRow) -> Statement {
             "model_name",
             "follow_up_to_run_id",
             "parent_run_id",
+            "agent_run_id",
+            "max_tokens",
+            "max_cost_nanos",
+            "max_iterations",
             "epoch",
             "first_human_message",
             "created_at",
@@ -265,6 +372,10 @@ fn insert_run(dialect: Dialect, row: &NewRunRow) -> Statement {
             admission.model_name.as_deref().into(),
             admission.follow_up_to_run_id.as_ref().map(|id| id.as_str()).into(),
             admission.parent_run_id.as_ref().map(|id| id.as_str()).into(),
+            admission.agent_run.as_ref().map(|new| new.agent_run_id.as_str()).into(),
+            admission.budget.max_tokens.map(signed).into(),
+            admission.budget.max_cost_nanos.map(signed).into(),
+            admission.budget.max_iterations.map(signed).into(),
             signed(row.epoch).into(),
             admission.first_human_message.as_deref().into(),
             admission.created_at.to_chrono().into(),

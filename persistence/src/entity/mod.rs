@@ -5,13 +5,11 @@
 //! [`Error::Corrupt`](runledger_core::Error::Corrupt) where a row cannot be one. Nothing of SeaORM
 //! leaves this crate.
 
-#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
 pub(crate) mod agent_run;
 mod cell;
-#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
 pub(crate) mod compaction;
-#[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
 pub(crate) mod deletion;
+pub(crate) mod interaction;
 #[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
 pub(crate) mod quarantined;
 #[expect(unreachable_pub, reason = "SeaORM's macro needs it")]

@@ -1,7 +1,7 @@
 //! `runs`: one row per execution, its totals kept up with each commit.
 
 use runledger_core::{
-    Error, MultitaskStrategy, OperationKind, Result, Run, RunStatus, RunTotals, Visibility,
+    Budget, Error, Estimate, MultitaskStrategy, OperationKind, Result, Run, RunStatus, RunTotals, Visibility,
 };
 use sea_orm::entity::prelude::*;
 
@@ -36,6 +36,7 @@ pub struct Model {
     pub stop_reason: Option<String>,
     pub follow_up_to_run_id: Option<String>,
     pub parent_run_id: Option<String>,
+    pub agent_run_id: Option<String>,
     pub epoch: i64,
     pub input_tokens: i64,
     pub output_tokens: i64,
@@ -51,6 +52,7 @@ pub struct Model {
     pub max_tokens: Option<i64>,
     pub max_cost_nanos: Option<i64>,
     pub max_iterations: Option<i64>,
+    pub iterations: i64,
     pub reserved_tokens: i64,
     pub reserved_cost_nanos: i64,
     pub first_seq: Option<i64>,
@@ -108,7 +110,18 @@ impl TryFrom<Model> for Run {
             stop_reason: row.stop_reason,
             follow_up_to_run_id: TABLE.optional_id("follow_up_to_run_id", row.follow_up_to_run_id)?,
             parent_run_id: TABLE.optional_id("parent_run_id", row.parent_run_id)?,
+            agent_run_id: TABLE.optional_id("agent_run_id", row.agent_run_id)?,
             epoch: TABLE.count("epoch", row.epoch)?,
+            budget: Budget {
+                max_tokens: TABLE.optional_count("max_tokens", row.max_tokens)?,
+                max_cost_nanos: TABLE.optional_count("max_cost_nanos", row.max_cost_nanos)?,
+                max_iterations: TABLE.optional_count("max_iterations", row.max_iterations)?,
+            },
+            iterations: TABLE.count("iterations", row.iterations)?,
+            reserved: Estimate {
+                tokens: TABLE.count("reserved_tokens", row.reserved_tokens)?,
+                cost_nanos: TABLE.count("reserved_cost_nanos", row.reserved_cost_nanos)?,
+            },
             first_seq: TABLE.optional_count("first_seq", row.first_seq)?,
             last_seq: TABLE.optional_count("last_seq", row.last_seq)?,
             message_count: TABLE.count("message_count", row.message_count)?,

@@ -14,13 +14,13 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub thread_id: String,
     pub owner_id: Option<String>,
+    pub parent_thread_id: Option<String>,
     pub state: String,
     pub next_seq: i64,
     pub message_count: i64,
     pub active_run_id: Option<String>,
     pub epoch: i64,
     pub journal_ordinal: i64,
-    pub round_index: i64,
     pub last_compact_seq: Option<i64>,
     pub updated_at: DateTimeUtc,
 }
@@ -40,6 +40,8 @@ impl TryFrom<Model> for ThreadHead {
             active_run_id: TABLE.optional_id("active_run_id", row.active_run_id)?,
             epoch: TABLE.count("epoch", row.epoch)?,
             journal_ordinal: TABLE.count("journal_ordinal", row.journal_ordinal)?,
+            parent_thread_id: TABLE.optional_id("parent_thread_id", row.parent_thread_id)?,
+            last_compact_seq: TABLE.optional_count("last_compact_seq", row.last_compact_seq)?,
         })
     }
 }

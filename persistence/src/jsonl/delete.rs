@@ -51,7 +51,7 @@ impl Writer<'_> {
     /// Deletes the thread: its head becomes a tombstone, which decides.
     pub(super) fn delete_thread(&mut self) -> Result<Deleted> {
         let runs = self.tail.runs.alive().count() as u64;
-        let deleted = Deleted { events: self.tail.entries, runs, ..Deleted::default() };
+        let deleted = Deleted { events: self.tail.entries, runs, threads: 1, ..Deleted::default() };
         self.lock.set_at_work(true)?;
         self.keep_numbers();
         self.head.state = HeadState::Deleted;

@@ -121,7 +121,7 @@ use std::sync::Arc;
 
 #[expect(unused_imports, reason = "for the documentation")]
 use runledger_core::{Capabilities, EventStore};
-use runledger_core::{Error, Ledger, Limits, NewThread, Result, Scope, Thread, ThreadId};
+use runledger_core::{Error, Ledger, Limits, NewThread, Result, Scope, Stores, Thread, ThreadId};
 
 use crate::disk::blocking;
 use head::Head;
@@ -206,14 +206,17 @@ impl JsonlLedger {
     /// Its stores.
     #[must_use]
     pub fn ledger(&self) -> Ledger {
-        let lacking = Arc::new(unsupported::Lacking);
-        Ledger::new(
-            Arc::new(self.clone()),
-            Arc::<unsupported::Lacking>::clone(&lacking),
-            Arc::new(self.clone()),
-            Arc::<unsupported::Lacking>::clone(&lacking),
-            lacking,
-        )
+        let lacking = || Arc::new(unsupported::Lacking);
+        Ledger::new(Stores {
+            threads: Arc::new(self.clone()),
+            runs: lacking(),
+            events: Arc::new(self.clone()),
+            items: lacking(),
+            usage: lacking(),
+            context: lacking(),
+            interactions: lacking(),
+            agent_runs: lacking(),
+        })
     }
 
     /// The commits that were cut off since it was opened, the last 1,000 of them.

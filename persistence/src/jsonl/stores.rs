@@ -1,13 +1,14 @@
 //! The stores that a folder of files has: the log and its threads.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    AppendSignal, Capabilities, Commit, Cursor, Deleted, Error, Event, EventDraft, EventFilter, EventStore,
-    HeadState, ListRange, NewThread, OwnerId, Page, Prepared, PutIfAbsent, Receipt, Result, RunId,
-    RunVisibility, Scope, SeqPage, SeqRange, Thread, ThreadFilter, ThreadHead, ThreadId, ThreadPatch,
-    ThreadStore, Timestamp, check_run_count,
+    AppendSignal, Capabilities, Capability, Commit, Cursor, Deleted, Deletion, DeletionFilter, Erased,
+    Erasure, Error, Event, EventDraft, EventFilter, EventStore, HeadState, ListRange, NewThread, OwnerId,
+    Page, Prepared, PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, Thread,
+    ThreadFilter, ThreadHead, ThreadId, ThreadPatch, ThreadStore, Timestamp, check_run_count,
 };
 
 use super::JsonlLedger;
@@ -194,6 +195,9 @@ fn append_to(
 #[async_trait]
 impl ThreadStore for JsonlLedger {
     async fn create(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
+        if new.spawn.is_some() {
+            return Err(Capability::Sessions.unsupported());
+        }
         let thread = new.into_thread(scope)?;
         let id = thread.thread_id.clone();
         let work = move |store: &Store, slot: &mut Option<Tail>| {
@@ -257,6 +261,30 @@ impl ThreadStore for JsonlLedger {
 
     async fn delete(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
         self.store.edit("to delete a thread", scope, thread, |writer| writer.delete_thread()).await
+    }
+
+    async fn list_children(&self, _: &Scope, _: &ThreadId, _: &ListRange) -> Result<Page<Thread>> {
+        Err(Capability::Sessions.unsupported())
+    }
+
+    async fn archive(&self, _: &Scope, _: &ThreadId, _: Timestamp) -> Result<Thread> {
+        Err(Capability::Sessions.unsupported())
+    }
+
+    async fn unarchive(&self, _: &Scope, _: &ThreadId, _: Timestamp) -> Result<Thread> {
+        Err(Capability::Sessions.unsupported())
+    }
+
+    async fn list_spent(&self, _: &Scope, _: Duration, _: u32) -> Result<Vec<ThreadId>> {
+        Err(Capability::Sessions.unsupported())
+    }
+
+    async fn list_deletions(&self, _: &Scope, _: &DeletionFilter, _: &ListRange) -> Result<Page<Deletion>> {
+        Err(Capability::Sessions.unsupported())
+    }
+
+    async fn erase_remains(&self, _: &Scope, _: &OwnerId, _: Erasure) -> Result<Erased> {
+        Err(Capability::Sessions.unsupported())
     }
 }
 

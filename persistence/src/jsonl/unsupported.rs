@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runledger_core::view::context::ContextWindow;
 use runledger_core::{
-    CancelAction, Capability, Claimable, Error, ItemEntry, ItemFilter, ItemId, ItemStore, Lease, ListRange,
-    Page, Result, Run, RunFilter, RunId, RunStore, Scope, SeqPage, SeqRange, SourceId, Sweep, ThreadId,
-    Timestamp, UsageBreakdown, UsageRecord, UsageStore, Visibility, WorkerId,
+    AgentRun, AgentRunFilter, AgentRunId, AgentRunStore, AgentRunSummary, CancelAction, Capability,
+    Claimable, ClaimedItem, Compaction, ContextStore, Error, Estimate, FoldedSteps, Interaction,
+    InteractionFilter, InteractionId, InteractionStore, ItemEntry, ItemFilter, ItemId, ItemStore, Lease,
+    ListRange, Page, RecordedAgentRun, Reservation, Reserve, Result, Run, RunFilter, RunId, RunStore, Scope,
+    SeqPage, SeqRange, SourceId, StoredAgentRun, Sweep, ThreadId, Timestamp, Unfolded, UsageBreakdown,
+    UsageQuery, UsageRecord, UsageStore, UsageSum, Visibility, WorkerId,
 };
 
 /// Answers everything with [`Error::Unsupported`].
@@ -65,6 +69,14 @@ impl RunStore for Lacking {
     async fn list_claimable(&self, _: &Scope, _: &Sweep, _: u32) -> Result<Vec<Claimable>> {
         Err(no_runs())
     }
+
+    async fn reserve(&self, _: &Scope, _: &ThreadId, _: &RunId, _: u64, _: Reserve) -> Result<Reservation> {
+        Err(no_runs())
+    }
+
+    async fn release(&self, _: &Scope, _: &ThreadId, _: &RunId, _: u64, _: Estimate) -> Result<()> {
+        Err(no_runs())
+    }
 }
 
 #[async_trait]
@@ -80,6 +92,10 @@ impl ItemStore for Lacking {
         _: &ItemFilter,
         _: &SeqRange,
     ) -> Result<SeqPage<ItemEntry>> {
+        Err(Capability::Items.unsupported())
+    }
+
+    async fn claim(&self, _: &Scope, _: &ThreadId, _: &RunId, _: &ItemId, _: u64) -> Result<ClaimedItem> {
         Err(Capability::Items.unsupported())
     }
 }
@@ -103,5 +119,62 @@ impl UsageStore for Lacking {
 
     async fn by_thread(&self, _: &Scope, _: &ThreadId, _: bool) -> Result<UsageBreakdown> {
         Err(Capability::Usage.unsupported())
+    }
+
+    async fn report(&self, _: &Scope, _: &UsageQuery) -> Result<Vec<UsageSum>> {
+        Err(Capability::Usage.unsupported())
+    }
+}
+
+fn no_sessions() -> Error {
+    Capability::Sessions.unsupported()
+}
+
+#[async_trait]
+impl ContextStore for Lacking {
+    async fn load(&self, _: &Scope, _: &ThreadId) -> Result<ContextWindow> {
+        Err(no_sessions())
+    }
+
+    async fn list_compactions(&self, _: &Scope, _: &ThreadId, _: &SeqRange) -> Result<SeqPage<Compaction>> {
+        Err(no_sessions())
+    }
+}
+
+#[async_trait]
+impl InteractionStore for Lacking {
+    async fn get(&self, _: &Scope, _: &ThreadId, _: &InteractionId) -> Result<Interaction> {
+        Err(no_sessions())
+    }
+
+    async fn list(&self, _: &Scope, _: &InteractionFilter, _: &ListRange) -> Result<Page<Interaction>> {
+        Err(no_sessions())
+    }
+}
+
+#[async_trait]
+impl AgentRunStore for Lacking {
+    async fn record(&self, _: &Scope, _: AgentRun) -> Result<RecordedAgentRun> {
+        Err(no_sessions())
+    }
+
+    async fn get(&self, _: &Scope, _: &AgentRunId) -> Result<StoredAgentRun> {
+        Err(no_sessions())
+    }
+
+    async fn list(&self, _: &Scope, _: &AgentRunFilter, _: &ListRange) -> Result<Page<AgentRunSummary>> {
+        Err(no_sessions())
+    }
+
+    async fn fold(&self, _: &Scope, _: &AgentRunId, _: FoldedSteps) -> Result<bool> {
+        Err(no_sessions())
+    }
+
+    async fn list_unfolded(&self, _: &Scope, _: Option<&AgentRunId>, _: u32) -> Result<Vec<Unfolded>> {
+        Err(no_sessions())
+    }
+
+    async fn delete(&self, _: &Scope, _: &AgentRunId) -> Result<()> {
+        Err(no_sessions())
     }
 }

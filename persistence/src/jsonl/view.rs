@@ -96,6 +96,8 @@ impl<'a> View<'a> {
             active_run_id: None,
             epoch: 0,
             journal_ordinal: 0,
+            parent_thread_id: None,
+            last_compact_seq: None,
         }
     }
 

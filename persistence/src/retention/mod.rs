@@ -36,7 +36,7 @@
 
 mod policy;
 mod report;
-mod space;
+pub(crate) mod space;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};

@@ -28,7 +28,7 @@ const GAP: i64 = 64;
 const LARGE: i64 = 64 << 10;
 
 /// What the files of the database take; `None` where there are none.
-pub(super) async fn file_bytes(database: &Database) -> Result<Option<u64>> {
+pub(crate) async fn file_bytes(database: &Database) -> Result<Option<u64>> {
     if database.dialect != Dialect::Sqlite {
         return Ok(None);
     }
@@ -56,7 +56,7 @@ pub(super) async fn shrinks(database: &Database) -> Result<Shrinks> {
 
 /// Frees pages that hold little, gives free ones back to the file system, so many at a time, and empties the
 /// write-ahead log.
-pub(super) async fn give_back(database: &Database) -> Result<Shrinks> {
+pub(crate) async fn give_back(database: &Database) -> Result<Shrinks> {
     gather(database).await?;
     let shrinks = shrinks(database).await?;
     if shrinks == Shrinks::Yes {

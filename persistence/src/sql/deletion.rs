@@ -1,22 +1,25 @@
 //! Deletions: of a run, of a log, of a thread.
 //!
-//! Each is one transaction under the lock of the head row, and is refused while a run is active.
-//! A deletion never frees a seq: the head keeps its `next_seq`, and the ranges that went are noted,
-//! so that a gap in a log can be told from a loss.
+//! Each is one transaction under the locks of the head rows, and is refused while a run is active.
+//! A deletion never frees a seq: the head keeps its `next_seq`, and the ranges that went are noted with
+//! who took them, so that a gap in a log can be told from a loss.
 
-use runledger_core::{Deleted, Error, Result, RunId, Scope, ThreadHead, ThreadId, Timestamp};
+use std::slice;
+
+use runledger_core::{Deleted, Error, OwnerId, Result, RunId, Scope, ThreadId, Timestamp, view};
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement, Value};
 
-use super::{execute, probe, rows, signed, unreadable};
+use super::{execute, probe, rows, signed, tree, unreadable};
 use crate::connect::Database;
 
-/// Tables below a thread that are gone with its log, besides those whose rows are counted.
-const WITH_THE_LOG: [&str; 3] = ["queued_inputs", "run_leases", "compactions"];
+/// Tables below a thread that are gone with its log, or with a run of it, besides those whose rows are counted.
+const WITH_THE_LOG: [&str; 4] = ["queued_inputs", "run_leases", "compactions", "interactions"];
 
-/// Tables below a thread that are gone only with the thread itself.
-const WITH_THE_THREAD: [&str; 3] = ["deletions", "quarantine", "threads"];
+/// Tables below a thread that are gone only with the thread itself. What was deleted stays noted, and what was
+/// spent stays counted.
+const WITH_THE_THREAD: [&str; 2] = ["quarantine", "threads"];
 
-/// Deletes a run with its events, items and usage.
+/// Deletes a run with all that is its own.
 pub(super) async fn of_run(
     database: &Database,
     scope: &Scope,
@@ -43,17 +46,19 @@ pub(super) async fn of_log(database: &Database, scope: &Scope, thread: &ThreadId
         .await
 }
 
-/// Deletes a thread and all below it but its head.
+/// Deletes a thread and what goes with it, but for the heads and the usage.
 pub(super) async fn of_thread(database: &Database, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
-    let (scope, id) = (scope.clone(), thread.clone());
-    let (deleted, head) = database
+    let (scope, thread) = (scope.clone(), thread.clone());
+    let (deleted, ends) = database
         .transaction("to delete the thread", move |txn| {
-            let (scope, thread) = (scope.clone(), id.clone());
+            let (scope, thread) = (scope.clone(), thread.clone());
             Box::pin(async move { delete_thread(txn, &scope, &thread).await })
         })
         .await?;
-    // Whoever follows the log learns now that it has ended.
-    database.signal.publish(thread, head.next_seq);
+    // Whoever follows a log learns now that it has ended.
+    for (thread, next_seq) in ends {
+        database.signal.publish(&thread, next_seq);
+    }
     Ok(deleted)
 }
 
@@ -67,97 +72,133 @@ async fn delete_run(
     if head.active_run_id.as_ref() == Some(run) {
         return Err(Error::conflict("active run", "none", run));
     }
-    let rows = Rows { connection, thread, run: Some(run) };
+    let rows = Rows { connection, threads: slice::from_ref(thread), run: Some(run) };
     // First, because the run's row says where its events are.
-    let (events, messages) = rows.delete_events(Some("run deleted")).await?;
+    let (events, messages) = rows.delete_events(Noted { reason: "run deleted", by: scope.owner() }).await?;
     let runs = rows.delete("runs").await?;
     if runs == 0 {
         return Err(Error::not_found("run", run));
     }
-    rows.delete("queued_inputs").await?;
-    rows.delete("run_leases").await?;
-    let (items, usage) = (rows.delete("thread_items").await?, rows.delete("usage_records").await?);
-    let deleted = Deleted { events, items, usage, runs };
+    for table in WITH_THE_LOG {
+        rows.delete(table).await?;
+    }
+    let deleted = Deleted {
+        events,
+        items: rows.delete("thread_items").await?,
+        usage: rows.delete("usage_records").await?,
+        runs,
+        agent_runs: rows.delete("agent_runs").await?,
+        ..Deleted::default()
+    };
     let left = head.message_count.saturating_sub(messages);
-    let sql = "UPDATE thread_heads SET message_count = $2, updated_at = $3 WHERE thread_id = $1";
-    rows.execute("to count the messages", sql, vec![signed(left).into(), now()]).await?;
+    let sql = "UPDATE thread_heads SET message_count = $2, updated_at = $3, \
+               last_compact_seq = (SELECT MAX(compact_seq) FROM compactions WHERE thread_id = $1) \
+               WHERE thread_id = $1";
+    let values = vec![thread.as_str().into(), signed(left).into(), now()];
+    execute(connection, "to count the messages", rows.statement(sql, values)).await?;
     Ok(deleted)
 }
 
 async fn delete_log(connection: &impl ConnectionTrait, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
     let head = probe::lock_head(connection, scope, thread).await?;
     probe::require_no_active_run(&head)?;
-    let rows = Rows { connection, thread, run: None };
-    let deleted = rows.delete_log(Some("log emptied")).await?;
+    let rows = Rows { connection, threads: slice::from_ref(thread), run: None };
+    let (events, _) = rows.delete_events(Noted { reason: "log emptied", by: scope.owner() }).await?;
+    let usage = rows.delete("usage_records").await?;
+    let deleted = Deleted { events, usage, ..rows.delete_below().await? };
     let sql = "UPDATE thread_heads SET message_count = 0, last_compact_seq = NULL, updated_at = $2 \
                WHERE thread_id = $1";
-    rows.execute("to count the messages", sql, vec![now()]).await?;
+    let values = vec![thread.as_str().into(), now()];
+    execute(connection, "to count the messages", rows.statement(sql, values)).await?;
     Ok(deleted)
 }
+
+/// The threads that went, and the numbers their logs ended at.
+type Ends = Vec<(ThreadId, u64)>;
 
 async fn delete_thread(
     connection: &impl ConnectionTrait,
     scope: &Scope,
     thread: &ThreadId,
-) -> Result<(Deleted, ThreadHead)> {
-    let head = probe::lock_head(connection, scope, thread).await?;
-    probe::require_no_active_run(&head)?;
-    let rows = Rows { connection, thread, run: None };
-    let deleted = rows.delete_log(None).await?;
-    for table in WITH_THE_THREAD {
-        rows.delete(table).await?;
+) -> Result<(Deleted, Ends)> {
+    let locked = tree::lock(connection, scope, thread).await?;
+    let felled = view::tree::fell(thread, locked.above.as_ref(), &locked.below);
+    let mut ends = Ends::new();
+    for id in &felled.going {
+        let head =
+            locked.heads.get(id).ok_or_else(|| Error::corrupt("thread", format!("{id} has no head")))?;
+        probe::require_no_active_run(head)?;
+        ends.push((id.clone(), head.next_seq));
     }
-    let sql = "UPDATE thread_heads SET state = 'deleted', message_count = 0, last_compact_seq = NULL, \
-               updated_at = $2 WHERE thread_id = $1";
-    rows.execute("to leave the tombstone", sql, vec![now()]).await?;
-    Ok((deleted, head))
+    let mut deleted = Deleted::default();
+    for threads in felled.going.chunks(tree::CHUNK) {
+        let rows = Rows { connection, threads, run: None };
+        rows.note_threads(scope.owner()).await?;
+        let below = rows.delete_below().await?;
+        deleted.events += rows.delete("run_events").await?;
+        deleted.items += below.items;
+        deleted.runs += below.runs;
+        deleted.agent_runs += below.agent_runs;
+        deleted.threads += threads.len() as u64;
+        for table in WITH_THE_THREAD {
+            rows.delete(table).await?;
+        }
+        rows.leave_tombstones().await?;
+    }
+    for place in &felled.given {
+        tree::give(connection, place).await?;
+    }
+    for place in &felled.lifted {
+        tree::lift(connection, place).await?;
+    }
+    Ok((deleted, ends))
 }
 
 fn now() -> Value {
     Timestamp::now().to_chrono().into()
 }
 
-/// The rows of a thread, or of one run of it, that a transaction removes.
+/// What is written down of numbers that go.
+#[derive(Clone, Copy)]
+struct Noted<'a> {
+    reason: &'static str,
+    by: Option<&'a OwnerId>,
+}
+
+/// The rows of threads, or of one run of one thread, that a transaction removes.
 struct Rows<'a, C> {
     connection: &'a C,
-    thread: &'a ThreadId,
+    threads: &'a [ThreadId],
     run: Option<&'a RunId>,
 }
 
 impl<C: ConnectionTrait> Rows<'_, C> {
-    /// Which rows of a table that has no index by seq, and the values of `$1` and, of a run, `$2`.
-    fn condition(&self) -> (&'static str, Vec<Value>) {
-        match self.run {
-            None => ("thread_id = $1", vec![self.thread.as_str().into()]),
-            Some(run) => {
-                ("thread_id = $1 AND run_id = $2", vec![self.thread.as_str().into(), run.as_str().into()])
-            }
+    /// Which rows of a table that has no index by seq, and the values; of a run `$1` is the thread, `$2` the run.
+    fn condition(&self) -> (String, Vec<Value>) {
+        let mut values = Vec::new();
+        let threads = tree::list(&mut values, self.threads);
+        let mut condition = format!("thread_id IN ({threads})");
+        if let Some(run) = self.run {
+            values.push(run.as_str().into());
+            condition.push_str(&format!(" AND run_id = ${}", values.len()));
         }
+        (condition, values)
     }
 
     /// Which events. Those of a run are within the range its row says, and have no index of their own.
-    fn condition_of_events(&self) -> (&'static str, Vec<Value>) {
-        let (condition, values) = self.condition();
-        match self.run {
-            None => (condition, values),
-            Some(_) => (
-                "thread_id = $1 AND run_id = $2 \
-                 AND seq >= (SELECT first_seq FROM runs WHERE thread_id = $1 AND run_id = $2) \
+    fn condition_of_events(&self) -> (String, Vec<Value>) {
+        let (mut condition, values) = self.condition();
+        if self.run.is_some() {
+            condition.push_str(
+                " AND seq >= (SELECT first_seq FROM runs WHERE thread_id = $1 AND run_id = $2) \
                  AND seq <= (SELECT last_seq FROM runs WHERE thread_id = $1 AND run_id = $2)",
-                values,
-            ),
+            );
         }
+        (condition, values)
     }
 
     fn statement(&self, sql: impl Into<String>, values: Vec<Value>) -> Statement {
         Statement::from_sql_and_values(self.connection.get_database_backend(), sql, values)
-    }
-
-    /// Runs `sql`, whose `$1` is the thread and whose other values are `more`.
-    async fn execute(&self, operation: &'static str, sql: &str, more: Vec<Value>) -> Result<u64> {
-        let mut values = vec![Value::from(self.thread.as_str())];
-        values.extend(more);
-        Ok(execute(self.connection, operation, self.statement(sql, values)).await?.rows_affected())
     }
 
     async fn delete(&self, table: &'static str) -> Result<u64> {
@@ -166,32 +207,55 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         Ok(execute(self.connection, "to delete rows", statement).await?.rows_affected())
     }
 
-    async fn delete_log(&self, reason: Option<&'static str>) -> Result<Deleted> {
+    /// Everything below the threads but events and usage.
+    async fn delete_below(&self) -> Result<Deleted> {
         for table in WITH_THE_LOG {
             self.delete(table).await?;
         }
-        let (events, _) = self.delete_events(reason).await?;
         Ok(Deleted {
-            events,
             items: self.delete("thread_items").await?,
-            usage: self.delete("usage_records").await?,
             runs: self.delete("runs").await?,
+            agent_runs: self.delete("agent_runs").await?,
+            ..Deleted::default()
         })
     }
 
-    /// Deletes the events; says how many events, and how many messages. With a reason it is noted which
-    /// seqs went: of a thread that goes as a whole its tombstone says enough.
-    async fn delete_events(&self, reason: Option<&'static str>) -> Result<(u64, u64)> {
+    /// Deletes the events and notes which seqs went; says how many events, and how many messages.
+    async fn delete_events(&self, noted: Noted<'_>) -> Result<(u64, u64)> {
         let messages = self.messages().await?;
         let (condition, values) = self.condition_of_events();
-        if let Some(reason) = reason {
-            let backend = self.connection.get_database_backend();
-            let statement = ranges(backend, condition, values.clone(), reason);
-            execute(self.connection, "to note the deletion", statement).await?;
-        }
+        let backend = self.connection.get_database_backend();
+        let statement = ranges(backend, &condition, values.clone(), noted.reason, noted.by);
+        execute(self.connection, "to note the deletion", statement).await?;
         let statement = self.statement(format!("DELETE FROM run_events WHERE {condition}"), values);
         let events = execute(self.connection, "to delete events", statement).await?.rows_affected();
         Ok((events, messages))
+    }
+
+    /// Notes that the threads went, from 0, which no event has, through the last number they gave.
+    async fn note_threads(&self, owner: Option<&OwnerId>) -> Result<()> {
+        let mut values = vec![owner.map(OwnerId::as_str).into(), now()];
+        let threads = tree::list(&mut values, self.threads);
+        let sql = format!(
+            "INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_by, deleted_at)
+             SELECT thread_id, 0, next_seq - 1, 'thread deleted', $1, $2
+             FROM thread_heads WHERE thread_id IN ({threads})"
+        );
+        execute(self.connection, "to note the deletion", self.statement(sql, values)).await.map(drop)
+    }
+
+    /// Leaves the heads, and the usage without what the providers said of it.
+    async fn leave_tombstones(&self) -> Result<()> {
+        let mut values = vec![now()];
+        let threads = tree::list(&mut values, self.threads);
+        let sql = format!(
+            "UPDATE thread_heads SET state = 'deleted', message_count = 0, last_compact_seq = NULL, \
+             updated_at = $1 WHERE thread_id IN ({threads})"
+        );
+        execute(self.connection, "to leave the tombstone", self.statement(sql, values)).await?;
+        let (condition, values) = self.condition();
+        let sql = format!("UPDATE usage_records SET raw = NULL WHERE {condition} AND raw IS NOT NULL");
+        execute(self.connection, "to leave the usage", self.statement(sql, values)).await.map(drop)
     }
 
     async fn messages(&self) -> Result<u64> {
@@ -213,12 +277,13 @@ pub(super) fn ranges(
     condition: &str,
     mut values: Vec<Value>,
     reason: &str,
+    by: Option<&OwnerId>,
 ) -> Statement {
-    let (reason_at, time_at) = (values.len() + 1, values.len() + 2);
-    values.extend([reason.into(), now()]);
+    let (reason_at, time_at, by_at) = (values.len() + 1, values.len() + 2, values.len() + 3);
+    values.extend([reason.into(), now(), by.map(OwnerId::as_str).into()]);
     let sql = format!(
-        "INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_at)
-         SELECT thread_id, MIN(seq), MAX(seq), ${reason_at}, ${time_at}
+        "INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_at, deleted_by)
+         SELECT thread_id, MIN(seq), MAX(seq), ${reason_at}, ${time_at}, ${by_at}
          FROM (SELECT thread_id, seq, seq - ROW_NUMBER() OVER (ORDER BY seq) AS stretch
                FROM run_events WHERE {condition}) AS going
          GROUP BY thread_id, stretch"

@@ -175,7 +175,7 @@ impl Events {
 }
 
 /// The log of a thread that exists for the scope.
-fn of_thread(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
+pub(super) fn of_thread(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
     Entity::find().filter(Column::ThreadId.eq(thread.as_str())).filter(probe::visible(scope, thread))
 }
 
@@ -203,7 +203,7 @@ pub(super) fn messages(
 }
 
 /// The event's run, if it is one that readers leave out.
-fn hidden_run(thread: &ThreadId) -> SelectStatement {
+pub(super) fn hidden_run(thread: &ThreadId) -> SelectStatement {
     let mut hidden = Query::select();
     hidden
         .expr(Expr::cust("1"))

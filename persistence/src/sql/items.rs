@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use runledger_core::{
-    Error, ItemEntry, ItemFilter, ItemId, ItemStatus, ItemStore, Result, RunId, Scope, SeqPage, SeqRange,
-    SeqScan, ThreadId,
+    ClaimedItem, Error, ItemEntry, ItemFilter, ItemId, ItemStatus, ItemStore, Result, RunId, Scope, SeqPage,
+    SeqRange, SeqScan, ThreadId,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Statement,
 };
 
-use super::{log, probe, record, records};
+use super::{held, log, probe, record, records};
 use crate::connect::Database;
 use crate::entity::thread_item::{Column, Entity, Model};
 
@@ -47,6 +47,17 @@ impl ItemStore for Items {
             probe::require(&self.0.reader, scope, thread).await?;
         }
         Ok(scan.page(entries))
+    }
+
+    async fn claim(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        item: &ItemId,
+        epoch: u64,
+    ) -> Result<ClaimedItem> {
+        held::claim(&self.0, scope, thread, run, item, epoch).await
     }
 }
 

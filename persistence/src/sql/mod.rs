@@ -11,8 +11,14 @@
 //! Appends are not here but in [`commit`](crate::commit). Edits and deletions are transactions
 //! that take the head row first, as appends do.
 
+mod agent_runs;
+mod audit;
+mod context;
 mod deletion;
+mod erasure;
 mod events;
+mod held;
+mod interactions;
 mod items;
 mod leases;
 mod log;
@@ -22,13 +28,14 @@ mod probe;
 pub(crate) mod prune;
 mod runs;
 mod threads;
+mod tree;
 mod usage;
 mod visibility;
 pub(crate) mod walk;
 
 use std::sync::Arc;
 
-use runledger_core::{Cursor, Error, Ledger, Result};
+use runledger_core::{Cursor, Error, Ledger, Result, Stores};
 use sea_orm::prelude::DateTimeUtc;
 use sea_orm::{ConnectionTrait, DbErr, ExecResult, FromQueryResult, QueryResult, Statement};
 
@@ -37,13 +44,16 @@ use crate::error_map;
 
 /// Puts the stores over `database` together.
 pub(crate) fn ledger(database: &Arc<Database>) -> Ledger {
-    Ledger::new(
-        Arc::new(threads::Threads(Arc::clone(database))),
-        Arc::new(runs::Runs(Arc::clone(database))),
-        Arc::new(events::Events(Arc::clone(database))),
-        Arc::new(items::Items(Arc::clone(database))),
-        Arc::new(usage::Usage(Arc::clone(database))),
-    )
+    Ledger::new(Stores {
+        threads: Arc::new(threads::Threads(Arc::clone(database))),
+        runs: Arc::new(runs::Runs(Arc::clone(database))),
+        events: Arc::new(events::Events(Arc::clone(database))),
+        items: Arc::new(items::Items(Arc::clone(database))),
+        usage: Arc::new(usage::Usage(Arc::clone(database))),
+        context: Arc::new(context::Context(Arc::clone(database))),
+        interactions: Arc::new(interactions::Interactions(Arc::clone(database))),
+        agent_runs: Arc::new(agent_runs::AgentRuns(Arc::clone(database))),
+    })
 }
 
 /// The rows of a statement. `operation` completes "the database refused".

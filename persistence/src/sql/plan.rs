@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Caller, CancelAction, Category, Cursor, EventFilter, EventType, ItemFilter, ItemId, ItemStatus,
-    ListRange, OwnerId, RunFilter, RunId, RunStatus, RunVisibility, Scope, SeqRange, SeqScan, SourceId,
-    TaskId, ThreadFilter, ThreadId, ThreadStatus, Timestamp, WorkerId,
+    AgentMatch, AgentRunFilter, AgentRunId, Caller, CancelAction, Category, Cursor, DeletionFilter, Erasure,
+    EventFilter, EventType, InteractionFilter, InteractionId, InteractionStatus, ItemFilter, ItemId,
+    ItemStatus, ListRange, OwnerId, RunFilter, RunId, RunStatus, RunVisibility, Scope, SeqRange, SeqScan,
+    SeqSpan, SourceId, TaskId, ThreadFilter, ThreadId, ThreadStatus, Timestamp, UsageBy, UsageOf, UsageQuery,
+    WorkerId,
 };
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseBackend, DatabaseConnection, QueryTrait, Statement,
@@ -22,7 +24,10 @@ use sea_orm::{
 };
 
 use super::walk::Walk;
-use super::{events, items, leases, probe, prune, runs, threads, usage};
+use super::{
+    agent_runs, audit, context, erasure, events, interactions, items, leases, probe, prune, runs, threads,
+    tree, usage,
+};
 use crate::retention::PrunePolicy;
 
 /// One statement of a reader and the index that must find its rows.
@@ -81,13 +86,19 @@ fn cases(backend: DatabaseBackend) -> Vec<Case> {
     let mut cases = Vec::new();
     for scope in [owner(), Scope::System] {
         threads_and_runs(backend, &scope, &mut cases);
+        runs_of_agents(backend, &scope, &mut cases);
         single_rows(backend, &scope, &mut cases);
+        windows(backend, &scope, &mut cases);
+        interactions_of(backend, &scope, &mut cases);
+        reports(backend, &scope, &mut cases);
         for scan in scans() {
             logs(backend, &scope, &scan, &mut cases);
         }
     }
     leases_of_workers(backend, &mut cases);
     pruning(backend, &mut cases);
+    trees(backend, &mut cases);
+    erasing(backend, &mut cases);
     cases
 }
 
@@ -197,6 +208,132 @@ fn single_rows(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
     case("request_cancel", "run_leases", "pk", Order::Index, statement);
 }
 
+/// A window is read where its compaction says, and after it.
+fn windows(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let thread = thread();
+    let mut case = |reader, table, index, order, statement| {
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    case("window, head", "thread_heads", "pk", Order::Index, context::head(backend, scope, &thread));
+    let statement = context::newest(backend, scope, &thread);
+    case("window, compaction", "compactions", "pk", Order::Index, statement);
+    let span = |from, through| SeqSpan { from, through };
+    let spans = [span(7, 7), span(9_000, 9_100), span(12, 12), span(30, 44)];
+    for spans in [&spans[..], &spans[..1], &spans[1..2]] {
+        let statement = context::within(backend, scope, &thread, spans);
+        case("window, left", "run_events", "ix_run_events_messages", Order::Index, statement);
+    }
+    let messages = "ix_run_events_messages";
+    let statement = context::since(backend, scope, &thread, 9_900);
+    case("window, since", "run_events", messages, Order::Index, statement);
+    for scan in scans() {
+        let statement = context::list(backend, scope, &thread, &scan);
+        case("list_compactions", "compactions", "pk", Order::Index, statement);
+    }
+}
+
+fn interactions_of(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let (thread, id) = (thread(), InteractionId::new("t1-q7").unwrap());
+    let mut case = |reader, index, order, statement| {
+        cases.push(Case { reader, statement, table: "interactions", index, order });
+    };
+    let statement = interactions::get(backend, scope, &thread, &id);
+    case("interactions.get", "pk", Order::Index, statement);
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let later = ListRange { limit: 50, cursor: Some(Cursor::at_pair(at, id.as_str(), thread.as_str())) };
+    for range in [ListRange::default(), later] {
+        for status in [None, Some(InteractionStatus::Open)] {
+            let of_thread = InteractionFilter { thread_id: Some(thread.clone()), status: status.clone() };
+            let statement = interactions::list(backend, scope, &of_thread, &range, 50).unwrap();
+            case("interactions.list of a thread", "ix_interactions_thread", Order::Index, statement);
+            let of_all = InteractionFilter { thread_id: None, status };
+            let statement = interactions::list(backend, scope, &of_all, &range, 50).unwrap();
+            let owned = *scope != Scope::System;
+            let index = if owned { "ix_interactions_owner" } else { "ix_interactions_created" };
+            let order = if owned || range.cursor.is_some() { Order::Index } else { Order::Walk };
+            case("interactions.list", index, order, statement);
+        }
+    }
+}
+
+/// Filters without an index of their own are asked along the order of the list.
+fn runs_of_agents(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let owned = *scope != Scope::System;
+    let (id, parent) = (AgentRunId::new("a20").unwrap(), AgentRunId::new("a10").unwrap());
+    let mut case = |reader, index, order, statement| {
+        cases.push(Case { reader, statement, table: "agent_runs", index, order });
+    };
+    case("agent_runs.get", "pk", Order::Index, agent_runs::get_statement(backend, scope, &id));
+    case("agent_runs, standing", "pk", Order::Index, agent_runs::where_it_stands(backend, scope, &id));
+    let (index, of_all) = if owned {
+        ("ix_agent_runs_owner_created", Order::Index)
+    } else {
+        ("ix_agent_runs_created", Order::Walk)
+    };
+    let none = AgentRunFilter::default();
+    for (range, _) in pages() {
+        let order = if range.cursor.is_some() { Order::Index } else { of_all };
+        let prefix = Some(AgentMatch::Prefix("crew.".to_owned()));
+        for filter in [none.clone(), AgentRunFilter { agent: prefix, ..none.clone() }] {
+            let statement = agent_runs::list(backend, scope, &filter, &range, 50).unwrap();
+            case("agent_runs.list", index, order, statement);
+        }
+        let exact = Some(AgentMatch::Exact("crew.7".to_owned()));
+        let filter = AgentRunFilter { agent: exact, ..none.clone() };
+        let statement = agent_runs::list(backend, scope, &filter, &range, 50).unwrap();
+        // Of an owner, either index has the order.
+        let by_agent = if owned { "" } else { "ix_agent_runs_agent" };
+        case("agent_runs.list of an agent", by_agent, Order::Index, statement);
+        let filter = AgentRunFilter { parent_agent_run_id: Some(parent.clone()), ..none.clone() };
+        let statement = agent_runs::list(backend, scope, &filter, &range, 50).unwrap();
+        case("agent_runs.list of a parent", "ix_agent_runs_parent", Order::Index, statement);
+    }
+    for after in [None, Some(&id)] {
+        let statement = agent_runs::unfolded(backend, after, 100);
+        let order = if after.is_some() { Order::Index } else { Order::Walk };
+        case("agent_runs.list_unfolded", "ix_agent_runs_unfolded", order, statement);
+    }
+}
+
+/// A report reads what its thread, its owner or its time limits it to, and groups that.
+fn reports(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let owned = *scope != Scope::System;
+    let from = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let minute = (Some(from), Some(from.after(Duration::from_secs(60))));
+    let all_time = (None, None);
+    let mut case = |of: UsageOf, by, index, (from, before)| {
+        let query = UsageQuery { from, before, ..UsageQuery::new(of, by) };
+        // The one key of a total is a constant: after another there is nothing to look for.
+        let later = (by != UsageBy::Total).then(|| Some("k".to_owned()));
+        for after in [None].into_iter().chain(later) {
+            let query = UsageQuery { after, ..query.clone() };
+            let statement = usage::report(backend, scope, &query, 100);
+            cases.push(Case {
+                reader: "usage.report",
+                statement,
+                table: "usage_records",
+                index,
+                order: Order::Sorted,
+            });
+        }
+    };
+    for by in [UsageBy::Total, UsageBy::Model, UsageBy::Day, UsageBy::Run, UsageBy::Round] {
+        case(UsageOf::Run(thread(), run()), by, "ix_usage_records_run", all_time);
+        // Both begin with the thread.
+        case(UsageOf::Thread(thread()), by, "", all_time);
+        if by == UsageBy::Round {
+            continue;
+        }
+        case(UsageOf::Tree(ThreadId::new("t2").unwrap()), by, "", all_time);
+        // The owner's calls of a time are found by either.
+        let of_time = if owned { "" } else { "ix_usage_records_created" };
+        case(UsageOf::All, by, of_time, minute);
+        if owned {
+            case(UsageOf::All, by, "ix_usage_records_owner", all_time);
+        }
+    }
+}
+
 /// What workers ask for, whoever owns the threads.
 fn leases_of_workers(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     let minute = Duration::from_secs(60);
@@ -262,6 +399,60 @@ fn pruning(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     }
 }
 
+/// Children, whole trees, and what was deleted.
+fn trees(backend: DatabaseBackend, cases: &mut Vec<Case>) {
+    let thread = thread();
+    let mut case = |reader, table, index, order, statement| {
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let after = |cursor| ListRange { limit: 50, cursor: Some(cursor) };
+    for range in [ListRange::default(), after(Cursor::at(at, "t600"))] {
+        for scope in [owner(), Scope::System] {
+            let statement = tree::children(backend, &scope, &thread, &range, 50).unwrap();
+            case("list_children", "threads", "ix_threads_parent", Order::Index, statement);
+        }
+    }
+    let minute = Duration::from_secs(60);
+    let by_time = "ix_threads_ephemeral";
+    case("list_spent", "threads", by_time, Order::Index, tree::spent(backend, minute, 100));
+    let by_parent = "ix_threads_parent";
+    case("tree", "threads", by_parent, Order::Sorted, tree::places(backend, &thread));
+    case("place", "threads", "pk", Order::Index, tree::place_of(backend, &thread));
+    let statement = tree::family(backend, &thread);
+    case("family", "thread_heads", "ix_thread_heads_parent", Order::Sorted, statement);
+    let later = after(Cursor::at_deletion(at, &thread, 7));
+    for (range, order) in [(ListRange::default(), Order::Walk), (later, Order::Index)] {
+        let statement = audit::list(backend, &DeletionFilter::default(), &range, 50).unwrap();
+        case("list_deletions", "deletions", "ix_deletions_deleted", order, statement);
+        let filter = DeletionFilter { thread_id: Some(thread.clone()) };
+        let statement = audit::list(backend, &filter, &range, 50).unwrap();
+        case("list_deletions of a thread", "deletions", "ix_deletions_thread", Order::Index, statement);
+    }
+}
+
+/// What is left of an owner.
+fn erasing(backend: DatabaseBackend, cases: &mut Vec<Case>) {
+    let owner = OwnerId::new("o7").unwrap();
+    let at = |text| Timestamp::parse("at", text).unwrap().to_chrono();
+    let span = (at("2026-01-01T00:10:00Z"), at("2026-01-01T00:20:00Z"));
+    let mut case = |reader, table, index, statement| {
+        cases.push(Case { reader, statement, table, index, order: Order::Index });
+    };
+    for (of, table, index) in [
+        (erasure::Remains::Usage, "usage_records", "ix_usage_records_owner"),
+        (erasure::Remains::AgentRuns, "agent_runs", "ix_agent_runs_owner_created"),
+    ] {
+        case("erase, next", table, index, of.next(backend, &owner, span.0));
+        for how in [Erasure::Anonymise, Erasure::Delete] {
+            case("erase", table, index, of.erase(backend, &owner, how, span));
+        }
+    }
+    let statement = erasure::of_tombstones(backend, &owner);
+    case("erase, tombstones", "thread_heads", "ix_thread_heads_deleted", statement);
+    case("erase, deletions", "deletions", "ix_deletions_by", erasure::of_deletions(backend, &owner));
+}
+
 /// Twenty thousand threads of a hundred owners, as many runs, and one thread with a long log.
 async fn fill(connection: &DatabaseConnection) {
     let (time, far, jsonb) = match connection.get_database_backend() {
@@ -283,8 +474,8 @@ async fn fill(connection: &DatabaseConnection) {
             numbers(20_000)
         ),
         format!(
-            "{} INSERT INTO thread_heads (thread_id, owner_id, state, next_seq, updated_at)
-             SELECT 't' || i, 'o' || (i % 100), 'open', 1, {time} FROM n",
+            "{} INSERT INTO thread_heads (thread_id, owner_id, parent_thread_id, state, next_seq, updated_at)
+             SELECT 't' || i, 'o' || (i % 100), CASE WHEN i % 10 = 0 THEN 't' || (i / 10) END, 'open', 1, {time} FROM n",
             numbers(20_000)
         ),
         format!(
@@ -314,7 +505,7 @@ async fn fill(connection: &DatabaseConnection) {
         ),
         format!(
             "{} INSERT INTO usage_records (thread_id, source_id, owner_id, run_id, caller, model, estimated, created_at)
-             SELECT CASE WHEN i <= 1000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-s' || i, 'o1', 't1-r' || (15 + i % 10),
+             SELECT CASE WHEN i <= 1000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-s' || i, 'o' || (i % 100), 't1-r' || (15 + i % 10),
                     'lead_agent', 'm', false, {time} FROM n",
             numbers(40_000)
         ),
@@ -325,9 +516,38 @@ async fn fill(connection: &DatabaseConnection) {
             numbers(10_000)
         ),
         format!(
-            "{} INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, before_tokens,
-                                         after_tokens, created_at)
-             SELECT 't' || (1 + i / 10), i, i, '[]', '[]', 2, 1, {time} FROM n",
+            "{} INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, through_seq,
+                                         before_tokens, after_tokens, run_id, created_at)
+             SELECT 't' || (1 + i / 10), i, i, '[]', '[]', i, 2, 1, 't1-r' || (i % 100), {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO interactions (thread_id, interaction_id, owner_id, run_id, kind, request, status, created_at)
+             SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-q' || (i % 100), 'o' || (i % 100), 'r', 'approval', '{{}}',
+                    CASE WHEN i % 3 = 0 THEN 'open' ELSE 'answered' END, {time} FROM n",
+            numbers(20_000)
+        ),
+        // Every tenth thread has a parent, and few are ephemeral.
+        "UPDATE threads SET parent_thread_id = 't' || (1 + CAST(substr(thread_id, 2) AS bigint) / 100),
+           lifecycle = CASE WHEN thread_id LIKE '%00' THEN 'ephemeral' ELSE 'linked' END
+         WHERE thread_id LIKE '%0'"
+            .to_owned(),
+        "UPDATE thread_heads SET parent_thread_id = 't' || (1 + CAST(substr(thread_id, 2) AS bigint) / 100)
+         WHERE thread_id LIKE '%0'"
+            .to_owned(),
+        "UPDATE thread_heads SET state = 'deleted' WHERE thread_id LIKE '%999'".to_owned(),
+        format!(
+            "{} INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_by, deleted_at)
+             SELECT 't' || (1 + i / 100), i, i, 'run deleted', CASE WHEN i % 10 = 0 THEN 'o' || (i / 10) END, {time}
+             FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO agent_runs (agent_run_id, agent, owner_id, thread_id, run_id, parent_agent_run_id, goal, status,
+                                        steps, started_at, created_at)
+             SELECT 'a' || i, 'crew.' || (i % 50), 'o' || (i % 100), 't' || i, 't' || i || '-r1',
+                    CASE WHEN i % 10 = 0 THEN 'a' || (i % 100) END, 'a goal', 'completed',
+                    CASE WHEN i % 1000 = 0 THEN NULL ELSE {jsonb} END, {time}, {time} FROM n",
             numbers(20_000)
         ),
     ] {

@@ -57,7 +57,7 @@ pub(super) struct Condition {
 
 impl Condition {
     /// Those of `span` that are of the policy's categories and belong to a run that has ended before the cutoff,
-    /// has nothing open and is not among the newest; or to no run, if they are from before the cutoff and from
+    /// has nothing open, whose agent run, if it has one, keeps its transcript by itself, and that is not among the newest; or to no run, if they are from before the cutoff and from
     /// before the first kept run. The notes of folds stay.
     pub(super) fn new(applied: &Applied, thread: &ThreadId, kept: Option<&FirstKept>, span: Span) -> Self {
         let mut values: Vec<Value> = vec![thread.as_str().into()];
@@ -90,6 +90,9 @@ impl Condition {
                    SELECT 1 FROM runs r
                    WHERE r.thread_id = $1 AND r.run_id = run_events.run_id
                      AND r.status IN ({ended}) AND r.finished_at < {cutoff} {older_run}
+                     AND NOT EXISTS (
+                       SELECT 1 FROM agent_runs a
+                       WHERE a.thread_id = $1 AND a.run_id = r.run_id AND a.steps IS NULL)
                      AND r.run_id NOT IN (
                        SELECT i.run_id FROM thread_items i WHERE i.thread_id = $1 AND i.status = 'in_progress'))
                  END
@@ -150,7 +153,8 @@ impl Condition {
 
     /// Notes the numbers that go.
     pub(super) fn ranges(&self, backend: DatabaseBackend, reason: &str) -> Statement {
-        deletion::ranges(backend, &self.sql, self.values.clone(), reason)
+        // Retention is the system's.
+        deletion::ranges(backend, &self.sql, self.values.clone(), reason, None)
     }
 
     pub(super) fn delete(&self, backend: DatabaseBackend) -> Statement {

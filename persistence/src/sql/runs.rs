@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    CancelAction, Claimable, Cursor, Error, Lease, ListRange, Page, Result, Run, RunFilter, RunId, RunStore,
-    Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
+    CancelAction, Claimable, Cursor, Error, Estimate, Lease, ListRange, Page, Reservation, Reserve, Result,
+    Run, RunFilter, RunId, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -14,7 +14,7 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{leases, probe, record, records, visibility};
+use super::{held, leases, probe, record, records, visibility};
 use crate::connect::Database;
 use crate::entity::run::{Column, Entity, Model};
 
@@ -113,6 +113,28 @@ impl RunStore for Runs {
 
     async fn list_claimable(&self, scope: &Scope, sweep: &Sweep, limit: u32) -> Result<Vec<Claimable>> {
         leases::claimable(&self.0, scope, sweep, limit).await
+    }
+
+    async fn reserve(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> Result<Reservation> {
+        held::reserve(&self.0, scope, thread, run, epoch, wanted).await
+    }
+
+    async fn release(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        estimate: Estimate,
+    ) -> Result<()> {
+        held::release(&self.0, scope, thread, run, epoch, estimate).await
     }
 }
 

@@ -1,11 +1,13 @@
-//! Threads: created, listed, edited and deleted.
+//! Threads: created, listed and edited. What concerns more than one is in `tree`, `deletion` and `erasure`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    AssistantId, Cursor, Deleted, Error, HeadState, ListRange, NewThread, OwnerId, Page, Result, Scope,
-    Thread, ThreadFilter, ThreadHead, ThreadId, ThreadPatch, ThreadStore, Timestamp, text,
+    AssistantId, Cursor, Deleted, Deletion, DeletionFilter, Erased, Erasure, Error, HeadState, ItemId,
+    ListRange, NewThread, OwnerId, Page, Result, RunId, Scope, Thread, ThreadFilter, ThreadHead, ThreadId,
+    ThreadPatch, ThreadStore, Timestamp, require_system_scope, text,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
@@ -13,13 +15,12 @@ use sea_orm::{
     QueryTrait, Statement,
 };
 
-use super::{deletion, execute, position, probe, record, records};
+use super::{audit, deletion, erasure, execute, position, probe, record, records, tree};
 use crate::connect::Database;
 use crate::dialect;
-use crate::entity::run::{Column as RunColumn, Entity as Runs};
+use crate::entity::deletion::Model as DeletionModel;
 use crate::entity::thread::{Column, Entity, Model};
 use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads};
-use crate::entity::usage_record::{Column as UsageColumn, Entity as UsageRecords};
 
 /// Threads over SQL.
 #[derive(Debug)]
@@ -28,11 +29,18 @@ pub(crate) struct Threads(pub(crate) Arc<Database>);
 #[async_trait]
 impl ThreadStore for Threads {
     async fn create(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
-        let thread = new.into_thread(scope)?;
+        let (scope, spawn) = (scope.clone(), new.spawn.clone());
+        let thread = new.into_thread(&scope)?;
         self.0
             .transaction("to create the thread", move |txn| {
-                let thread = thread.clone();
-                Box::pin(async move { create(txn, thread).await })
+                let (scope, thread, spawn) = (scope.clone(), thread.clone(), spawn.clone());
+                Box::pin(async move {
+                    let thread = match spawn {
+                        Some(spawn) => tree::place(txn, &scope, spawn, thread).await?,
+                        None => thread,
+                    };
+                    create(txn, thread).await
+                })
             })
             .await
     }
@@ -69,20 +77,86 @@ impl ThreadStore for Threads {
     }
 
     async fn set_owner(&self, scope: &Scope, thread: &ThreadId, owner: Option<OwnerId>) -> Result<Thread> {
-        if *scope != Scope::System {
-            return Err(Error::invalid("scope", "is an owner's; only the system gives a thread to somebody"));
-        }
+        require_system_scope(scope, "gives a thread to somebody else")?;
         let thread = thread.clone();
         self.0
             .transaction("to change the owner", move |txn| {
                 let (thread, owner) = (thread.clone(), owner.clone());
-                Box::pin(async move { set_owner(txn, &thread, owner.as_ref()).await })
+                Box::pin(async move { erasure::set_owner(txn, &thread, owner.as_ref()).await })
             })
             .await
     }
 
     async fn delete(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted> {
         deletion::of_thread(&self.0, scope, thread).await
+    }
+
+    async fn list_children(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        range: &ListRange,
+    ) -> Result<Page<Thread>> {
+        let limit = range.checked_limit()?;
+        let reader = &self.0.reader;
+        let statement = tree::children(reader.get_database_backend(), scope, thread, range, limit)?;
+        let children = records::<Model, Thread>(reader, "to list the children", statement).await?;
+        if children.is_empty() {
+            probe::require(reader, scope, thread).await?;
+        }
+        Ok(Page::from_rows(children, limit, |child| Cursor::at(child.created_at, child.thread_id.as_str())))
+    }
+
+    async fn archive(&self, scope: &Scope, thread: &ThreadId, at: Timestamp) -> Result<Thread> {
+        self.set_state(scope, thread, HeadState::Archived, at).await
+    }
+
+    async fn unarchive(&self, scope: &Scope, thread: &ThreadId, at: Timestamp) -> Result<Thread> {
+        self.set_state(scope, thread, HeadState::Open, at).await
+    }
+
+    async fn list_spent(&self, scope: &Scope, idle: Duration, limit: u32) -> Result<Vec<ThreadId>> {
+        require_system_scope(scope, "looks for threads that have served")?;
+        let limit = ListRange::newest(limit).checked_limit()?;
+        let statement = tree::spent(self.0.reader.get_database_backend(), idle, limit);
+        tree::read_ids(&self.0.reader, "to list spent threads", statement).await
+    }
+
+    async fn list_deletions(
+        &self,
+        scope: &Scope,
+        filter: &DeletionFilter,
+        range: &ListRange,
+    ) -> Result<Page<Deletion>> {
+        require_system_scope(scope, "looks at what was deleted")?;
+        let limit = range.checked_limit()?;
+        let statement = audit::list(self.0.reader.get_database_backend(), filter, range, limit)?;
+        let found =
+            records::<DeletionModel, Deletion>(&self.0.reader, "to list deletions", statement).await?;
+        Ok(Page::from_rows(found, limit, |it| Cursor::at_deletion(it.deleted_at, &it.thread_id, it.from_seq)))
+    }
+
+    async fn erase_remains(&self, scope: &Scope, owner: &OwnerId, erasure: Erasure) -> Result<Erased> {
+        require_system_scope(scope, "erases an owner")?;
+        erasure::remains(&self.0, owner, erasure).await
+    }
+}
+
+impl Threads {
+    async fn set_state(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        wanted: HeadState,
+        at: Timestamp,
+    ) -> Result<Thread> {
+        let (scope, thread) = (scope.clone(), thread.clone());
+        self.0
+            .transaction("to archive the thread", move |txn| {
+                let (scope, thread, wanted) = (scope.clone(), thread.clone(), wanted.clone());
+                Box::pin(async move { tree::set_state(txn, &scope, &thread, &wanted, at).await })
+            })
+            .await
     }
 }
 
@@ -97,7 +171,11 @@ pub(super) fn get_statement(backend: DatabaseBackend, scope: &Scope, thread: &Th
     .build(backend)
 }
 
-async fn get(connection: &impl ConnectionTrait, scope: &Scope, thread: &ThreadId) -> Result<Thread> {
+pub(super) async fn get(
+    connection: &impl ConnectionTrait,
+    scope: &Scope,
+    thread: &ThreadId,
+) -> Result<Thread> {
     let statement = get_statement(connection.get_database_backend(), scope, thread);
     record::<Model, Thread>(connection, "to read the thread", statement)
         .await?
@@ -150,6 +228,7 @@ fn insert_head(backend: DatabaseBackend, thread: &Thread) -> Result<Statement> {
         .columns([
             HeadColumn::ThreadId,
             HeadColumn::OwnerId,
+            HeadColumn::ParentThreadId,
             HeadColumn::State,
             HeadColumn::NextSeq,
             HeadColumn::UpdatedAt,
@@ -157,6 +236,7 @@ fn insert_head(backend: DatabaseBackend, thread: &Thread) -> Result<Statement> {
         .values([
             Expr::val(thread.thread_id.as_str()),
             Expr::val(thread.owner_id.as_ref().map(OwnerId::as_str)),
+            Expr::val(thread.parent_thread_id.as_ref().map(ThreadId::as_str)),
             Expr::val(HeadState::Open.as_str()),
             Expr::val(1_i64),
             Expr::val(thread.created_at.to_chrono()),
@@ -177,6 +257,9 @@ fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement>
             Column::DisplayName,
             Column::Status,
             Column::Kind,
+            Column::ParentThreadId,
+            Column::SpawnRunId,
+            Column::SpawnItemId,
             Column::SpawnDepth,
             Column::Lifecycle,
             Column::SystemPrompt,
@@ -193,6 +276,9 @@ fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement>
             Expr::val(thread.display_name.as_deref()),
             Expr::val(thread.status.as_str()),
             Expr::val(thread.kind.as_str()),
+            Expr::val(thread.parent_thread_id.as_ref().map(ThreadId::as_str)),
+            Expr::val(thread.spawn_run_id.as_ref().map(RunId::as_str)),
+            Expr::val(thread.spawn_item_id.as_ref().map(ItemId::as_str)),
             Expr::val(i64::from(thread.spawn_depth)),
             Expr::val(thread.lifecycle.as_str()),
             Expr::val(thread.system_prompt.as_deref()),
@@ -234,28 +320,4 @@ async fn update(
         .and_where(Column::ThreadId.eq(thread.as_str()));
     execute(connection, "to edit the thread", backend.build(&update)).await?;
     Ok(edited)
-}
-
-/// Changes every row that says who the thread belongs to.
-async fn set_owner(
-    connection: &impl ConnectionTrait,
-    thread: &ThreadId,
-    owner: Option<&OwnerId>,
-) -> Result<Thread> {
-    probe::lock_head(connection, &Scope::System, thread).await?;
-    let backend = connection.get_database_backend();
-    let owner = owner.map(OwnerId::as_str);
-    let mut statements = [Query::update(), Query::update(), Query::update(), Query::update()];
-    let [heads, threads, runs, usage] = &mut statements;
-    heads.table(Heads).value(HeadColumn::OwnerId, owner).and_where(HeadColumn::ThreadId.eq(thread.as_str()));
-    threads.table(Entity).value(Column::OwnerId, owner).and_where(Column::ThreadId.eq(thread.as_str()));
-    runs.table(Runs).value(RunColumn::OwnerId, owner).and_where(RunColumn::ThreadId.eq(thread.as_str()));
-    usage
-        .table(UsageRecords)
-        .value(UsageColumn::OwnerId, owner)
-        .and_where(UsageColumn::ThreadId.eq(thread.as_str()));
-    for statement in &statements {
-        execute(connection, "to change the owner", backend.build(statement)).await?;
-    }
-    get(connection, &Scope::System, thread).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use runledger_core::{
     Error, ModelUsage, Result, RunId, RunTotals, Scope, SeqRange, SourceId, ThreadId, TokenCounts,
-    UsageBreakdown, UsageRecord, UsageStore,
+    UNKNOWN_MODEL, UsageBreakdown, UsageBy, UsageOf, UsageQuery, UsageRecord, UsageStore, UsageSum,
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
@@ -14,10 +14,8 @@ use sea_orm::{
 
 use super::{probe, records, rows, unreadable};
 use crate::connect::Database;
+use crate::dialect;
 use crate::entity::usage_record::{Column, Entity, Model};
-
-/// The model of calls that name none.
-const UNKNOWN_MODEL: &str = "unknown";
 
 /// Usage over SQL.
 #[derive(Debug)]
@@ -54,6 +52,19 @@ impl UsageStore for Usage {
         include_active: bool,
     ) -> Result<UsageBreakdown> {
         self.sum(scope, thread, if include_active { Of::Thread } else { Of::EndedRuns }).await
+    }
+
+    async fn report(&self, scope: &Scope, query: &UsageQuery) -> Result<Vec<UsageSum>> {
+        let limit = query.check(scope)?;
+        let statement = report(self.backend(), scope, query, limit);
+        let found = rows(&self.0.reader, "to sum usage", statement).await?;
+        if found.is_empty()
+            && let UsageOf::Thread(thread) | UsageOf::Tree(thread) | UsageOf::Run(thread, _) = &query.of
+        {
+            probe::require(&self.0.reader, scope, thread).await?;
+        }
+        let sums = found.iter().map(|row| Keyed::from_query_result(row, "").map_err(unreadable));
+        sums.map(|sum| UsageSum::try_from(sum?)).collect()
     }
 }
 
@@ -147,6 +158,151 @@ pub(super) fn breakdown(backend: DatabaseBackend, scope: &Scope, thread: &Thread
          GROUP BY COALESCE(model, '{UNKNOWN_MODEL}')"
     );
     Statement::from_sql_and_values(backend, sql, values)
+}
+
+/// The calls of a thread and of all below it, each once. Of a deleted thread the head is left, with its
+/// parent. A thread occurs once, however the heads point at each other.
+const TREE: &str = "WITH RECURSIVE tree (thread_id) AS (
+       SELECT h.thread_id FROM thread_heads h WHERE h.thread_id = $1 AND h.state <> 'deleted' {owned}
+       UNION
+       SELECT h.thread_id FROM tree CROSS JOIN thread_heads h WHERE h.parent_thread_id = tree.thread_id {owned})";
+
+/// Sums by key, in the order of their keys' bytes, from the one after `query.after`.
+///
+/// The sums are cast because PostgreSQL makes numbers without a limit of them.
+pub(super) fn report(backend: DatabaseBackend, scope: &Scope, query: &UsageQuery, limit: u32) -> Statement {
+    let mut values: Vec<Value> = Vec::new();
+    let mut place = |value: Value| {
+        values.push(value);
+        format!("${}", values.len())
+    };
+    let thread = match &query.of {
+        UsageOf::All => None,
+        UsageOf::Thread(thread) | UsageOf::Tree(thread) | UsageOf::Run(thread, _) => {
+            Some(place(thread.as_str().into()))
+        }
+    };
+    let owner = scope.owner().map(|owner| place(owner.as_str().into()));
+    let owned = owner.as_ref().map(|owner| format!("AND h.owner_id = {owner}")).unwrap_or_default();
+    let (mut tree, mut from, mut conditions) = (String::new(), "usage_records u", Vec::new());
+    match &query.of {
+        UsageOf::All => {
+            conditions.extend(owner.map(|owner| format!("u.owner_id = {owner}")));
+            conditions.push("u.child_thread_id IS NULL".to_owned());
+        }
+        UsageOf::Tree(_) => {
+            tree = TREE.replace("{owned}", &owned);
+            from = dialect::each_of(backend);
+            conditions.push("u.thread_id = tree.thread_id".to_owned());
+            conditions.push(
+                "(u.child_thread_id IS NULL OR u.child_thread_id NOT IN (SELECT thread_id FROM tree))"
+                    .to_owned(),
+            );
+        }
+        UsageOf::Thread(_) | UsageOf::Run(..) => {
+            let thread = thread.unwrap_or_default();
+            conditions.push(format!("u.thread_id = {thread}"));
+            conditions.push(format!(
+                "EXISTS (SELECT 1 FROM thread_heads h \
+                 WHERE h.thread_id = {thread} AND h.state <> 'deleted' {owned})"
+            ));
+        }
+    }
+    if let UsageOf::Run(_, run) = &query.of {
+        conditions.push(format!("u.run_id = {}", place(run.as_str().into())));
+    }
+    if let Some(from) = query.from {
+        conditions.push(format!("u.created_at >= {}", place(from.to_chrono().into())));
+    }
+    if let Some(before) = query.before {
+        conditions.push(format!("u.created_at < {}", place(before.to_chrono().into())));
+    }
+    let key = dialect::bytewise(backend, &key(backend, query.by));
+    if let Some(after) = &query.after {
+        conditions.push(format!("{key} > {}", place(after.as_str().into())));
+    }
+    let limit = place(i64::from(limit).into());
+    let filtered =
+        if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    let sum = |what: &str, name: &str| format!("CAST(COALESCE(SUM({what}), 0) AS bigint) AS {name}");
+    let sums = [
+        sum("CASE WHEN u.estimated THEN 1 ELSE 0 END", "estimated_calls"),
+        sum("u.input_tokens", "input_tokens"),
+        sum("u.output_tokens", "output_tokens"),
+        sum("u.total_tokens", "total_tokens"),
+        sum("u.cache_read_tokens", "cache_read_tokens"),
+        sum("u.cache_write_tokens", "cache_write_tokens"),
+        sum("u.reasoning_tokens", "reasoning_tokens"),
+        sum("u.cost_nanos", "cost_nanos"),
+    ]
+    .join(", ");
+    // The length says where the thread's id ends, so that no two runs look alike.
+    let sql = format!(
+        "{tree} SELECT {key} AS sum_key, COUNT(*) AS llm_calls, COUNT(u.cost_nanos) AS priced_calls,
+           COUNT(DISTINCT length(u.thread_id) || ':' || u.thread_id || u.run_id) AS runs, {sums}
+         FROM {from} {filtered} GROUP BY {key} ORDER BY {key} LIMIT {limit}"
+    );
+    Statement::from_sql_and_values(backend, sql, values)
+}
+
+/// The key of a call's sum, as [`UsageBy::key`] makes it.
+fn key(backend: DatabaseBackend, by: UsageBy) -> String {
+    match by {
+        UsageBy::Total => "''".to_owned(),
+        UsageBy::Model => format!("COALESCE(u.model, '{UNKNOWN_MODEL}')"),
+        UsageBy::Caller => "u.caller".to_owned(),
+        UsageBy::Owner => "COALESCE(u.owner_id, '')".to_owned(),
+        UsageBy::Day => dialect::day(backend, "u.created_at"),
+        UsageBy::Thread => "u.thread_id".to_owned(),
+        UsageBy::Run => {
+            "replace(replace(u.thread_id, '%', '%25'), '/', '%2F') || '/' || COALESCE(u.run_id, '')"
+                .to_owned()
+        }
+        UsageBy::Round => {
+            let round = dialect::padded(backend, "u.round_index");
+            format!("COALESCE(u.run_id, '') || '/' || COALESCE({round}, '')")
+        }
+    }
+}
+
+/// One row of a report.
+#[derive(Debug, FromQueryResult)]
+struct Keyed {
+    sum_key: String,
+    llm_calls: i64,
+    priced_calls: i64,
+    runs: i64,
+    estimated_calls: i64,
+    input_tokens: i64,
+    output_tokens: i64,
+    total_tokens: i64,
+    cache_read_tokens: i64,
+    cache_write_tokens: i64,
+    reasoning_tokens: i64,
+    cost_nanos: i64,
+}
+
+impl TryFrom<Keyed> for UsageSum {
+    type Error = Error;
+
+    fn try_from(row: Keyed) -> Result<Self> {
+        Ok(Self {
+            key: row.sum_key,
+            llm_calls: count(row.llm_calls)?,
+            estimated_calls: count(row.estimated_calls)?,
+            runs: count(row.runs)?,
+            tokens: TokenCounts {
+                input: count(row.input_tokens)?,
+                output: count(row.output_tokens)?,
+                total: count(row.total_tokens)?,
+                cache_read: count(row.cache_read_tokens)?,
+                cache_write: count(row.cache_write_tokens)?,
+                reasoning: count(row.reasoning_tokens)?,
+            },
+            cost_nanos: count(row.cost_nanos)?,
+            unpriced_calls: count(row.llm_calls.saturating_sub(row.priced_calls))?,
+        })
+    }
 }
 
 /// One row of the breakdown.

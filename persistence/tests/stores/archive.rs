@@ -73,6 +73,7 @@ async fn finish(ledger: &Ledger, id: &str, run: &str, epoch: u64) {
         events: vec![EventDraft::terminal(&Outcome::success(), None, Timestamp::now())],
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     ledger.finish(&Scope::System, finish).await.unwrap();
 }
@@ -81,8 +82,8 @@ async fn finish(ledger: &Ledger, id: &str, run: &str, epoch: u64) {
 async fn write_rows(url: &str) {
     let database = sea_orm::Database::connect(url).await.unwrap();
     for sql in [
-        "INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, before_tokens, after_tokens, \
-         created_at) VALUES ('a', 3, 4, '[1,2]', '[4]', 9007199254740993, 1, '2026-11-21T08:00:00.123456+00:00')",
+        "INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, through_seq, before_tokens, \
+         after_tokens, run_id, created_at) VALUES ('a', 3, 4, '[1,2]', '[4]', 4, 9007199254740993, 1, 'r1', '2026-11-21T08:00:00.123456+00:00')",
         "INSERT INTO quarantine (thread_id, quarantine_id, reason, content_hash, content, created_at) \
          VALUES ('a', 'q1', 'no JSON', 'h', 'a\u{2028}b\r\n\"', '2026-11-21T08:00:00+00:00')",
         "INSERT INTO agent_runs (agent_run_id, agent, thread_id, goal, status, steps, confidence, iterations, tool_calls, \

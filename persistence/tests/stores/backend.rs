@@ -63,6 +63,12 @@ pub(crate) async fn postgresql() -> Option<(SqlLedger, Fresh)> {
     Some((connect(Config::new(&url)).await.unwrap(), Fresh { url, guard: Box::new(database) }))
 }
 
+/// The URL of a new database without a schema, and what removes it.
+pub(crate) async fn empty_postgresql() -> Option<(Box<dyn Any + Send>, String)> {
+    let (database, url) = new_database().await?;
+    Some((Box::new(database), url))
+}
+
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 async fn new_database() -> Option<(Database, String)> {
     let Ok(server) = std::env::var(SERVER) else {

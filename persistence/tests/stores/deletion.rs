@@ -44,6 +44,7 @@ async fn execute(ledger: &Ledger, n: u32) {
         events: last,
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     ledger.finish(&Scope::System, finish).await.unwrap();
 }

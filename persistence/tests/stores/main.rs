@@ -3,11 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene should end there")]
 
+mod agent_runs;
 mod archive;
 mod backend;
+mod backup;
 mod conformance;
 mod deletion;
 mod jsonl;
 mod locks;
 mod oracle;
 mod retention;
+mod trees;

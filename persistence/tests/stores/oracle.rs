@@ -144,6 +144,7 @@ async fn execute(ledger: &Ledger, scope: &Scope, on: &ThreadId, n: u64, ends: bo
             events: vec![last],
             usage: Vec::new(),
             progress: RunProgress::default(),
+            asks: Vec::new(),
         };
         ledger.finish(scope, finish).await?;
         let late = Commit::of_run(on.clone(), id).with_events(vec![event(n, "late", Category::Message)]);

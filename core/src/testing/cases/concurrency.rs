@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Runs the futures as tasks and gives their results in order.
-async fn together<F>(tasks: impl IntoIterator<Item = F>) -> Vec<F::Output>
+pub(super) async fn together<F>(tasks: impl IntoIterator<Item = F>) -> Vec<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

@@ -64,6 +64,8 @@ pub async fn a_new_head_is_at_the_beginning(ledger: &Ledger) {
         active_run_id: None,
         epoch: 0,
         journal_ordinal: 0,
+        parent_thread_id: None,
+        last_compact_seq: None,
     };
     assert_eq!(ok(ledger.threads().head(&alice(), &t).await), expected);
 }

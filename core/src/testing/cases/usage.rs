@@ -309,6 +309,45 @@ pub async fn calls_are_listed_in_pages(ledger: &Ledger) {
     assert_eq!(kind(page(None, 0).await), ErrorKind::InvalidInput);
 }
 
+/// What a call took takes the place of its estimate once, whether that was too low or too high; another
+/// estimate does not, and the run's totals stay the sum of its calls.
+pub async fn an_estimate_gives_way_to_what_was_told(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let estimate = |id: &str| UsageDraft {
+        estimated: true,
+        cost_nanos: Some(50),
+        ..by("subagent:x", None, call(id, TokenCounts::of(100, 0)))
+    };
+    ok(commit(ledger, using(&run, vec![estimate("low"), estimate("high"), estimate("same")])).await);
+    let again = UsageDraft { tokens: TokenCounts::of(500, 0), ..estimate("same") };
+    let told = |id: &str, tokens, cost| UsageDraft {
+        cost_nanos: Some(cost),
+        ..by("lead_agent", Some("m"), call(id, tokens))
+    };
+    let cached = TokenCounts { cache_read: 60, ..TokenCounts::of(80, 30) };
+    let (low, high) = (told("low", cached, 70), told("high", TokenCounts::of(9, 1), 5));
+    ok(commit(ledger, using(&run, vec![again, low.clone(), high])).await);
+    let more = UsageDraft { tokens: TokenCounts::of(900, 900), ..low };
+    ok(commit(ledger, using(&run, vec![more, told("same", TokenCounts::default(), 9)])).await);
+    let totals = run_of(ledger, &run).await.totals;
+    let expected = RunTotals {
+        input_tokens: 189,
+        output_tokens: 31,
+        total_tokens: 220,
+        cache_read_tokens: 60,
+        llm_calls: 3,
+        subagent_tokens: 220,
+        cost_nanos: 125,
+        ..RunTotals::default()
+    };
+    assert_eq!(totals, expected);
+    assert_eq!(ok(ledger.usage().by_run(&Scope::System, &run.thread, &run.run).await).totals, totals);
+    let stored = ok(ledger.usage().list_by_run(&Scope::System, &run.thread, &run.run, None, 10).await);
+    let shown: Vec<_> =
+        stored.iter().map(|call| (call.source_id.as_str(), call.estimated, call.tokens.total)).collect();
+    assert_eq!(shown, [("high", false, 10), ("low", false, 110), ("same", true, 100)]);
+}
+
 /// Who a caller is, is told by its exact name.
 pub async fn callers_are_told_apart_by_case(ledger: &Ledger) {
     let run = running(ledger).await;

@@ -71,7 +71,7 @@ pub fn completion(run: &Run, events: &[Event], usage: &[UsageRecord]) -> Complet
         first_human_message: run.first_human_message.clone(),
         ..Completion::default()
     };
-    for record in usage.iter().filter(|record| record.tokens.total > 0) {
+    for record in usage.iter().filter(|record| record.tokens.total > 0 && !record.estimated) {
         add_call(&mut sums, record);
     }
     sums

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug)]
 pub(super) enum Call {
     Create(Scope, NewThread),
-    Append(Scope, Commit),
+    Append(Scope, Box<Commit>),
     Admit(Scope, Box<NewRun>),
     Finish(Scope, Box<Finish>),
     PutIfAbsent(Scope, ThreadId, RunId, EventDraft),
@@ -45,7 +45,7 @@ pub(super) enum Call {
 pub(super) async fn answer(ledger: &Ledger, call: &Call) -> Value {
     match call.clone() {
         Call::Create(scope, new) => written(ledger.threads().create(&scope, new).await),
-        Call::Append(scope, commit) => told(ledger.events().append(&scope, commit).await),
+        Call::Append(scope, commit) => told(ledger.events().append(&scope, *commit).await),
         Call::Admit(scope, new) => {
             written(ledger.admit(&scope, *new).await.map(|admitted| (admitted.run, admitted.created)))
         }

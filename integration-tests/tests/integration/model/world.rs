@@ -258,7 +258,9 @@ impl World {
             Op::Create { who, thread, at } => {
                 Call::Create(self.scope(*who), self.new_thread(*who, *thread, *at))
             }
-            Op::Append(drawn) => Call::Append(self.scope(drawn.who), self.append(drawn, ledger).await),
+            Op::Append(drawn) => {
+                Call::Append(self.scope(drawn.who), Box::new(self.append(drawn, ledger).await))
+            }
             Op::Again { back, skip, take } => self.again(*back, *skip, *take),
             Op::Admit(drawn) => self.admission(drawn),
             Op::Cancel { who, thread, run, action, at: second } => {
@@ -286,10 +288,8 @@ impl World {
                 let (mark, active) = self.mark(ledger, *thread, *mark).await;
                 let run = active.unwrap_or_else(|| self.run(0));
                 let transition = Some(Transition::Start { at: at(*second) });
-                Call::Append(
-                    self.scope(*who),
-                    Commit { transition, ..Commit::of_run(self.thread(*thread), run).with_mark(mark) },
-                )
+                let commit = Commit::of_run(self.thread(*thread), run).with_mark(mark);
+                Call::Append(self.scope(*who), Box::new(Commit { transition, ..commit }))
             }
             Op::Finish { who, thread, run, mark, outcome, events, usage, at: second } => {
                 let run_id = self.which(ledger, *thread, *run).await.unwrap_or_else(|| self.run(0));
@@ -307,6 +307,7 @@ impl World {
                         events,
                         usage: self.calls_of_models(usage, *who, ledger).await,
                         progress: RunProgress::default(),
+                        asks: Vec::new(),
                     }),
                 )
             }
@@ -429,15 +430,16 @@ impl World {
         if let Some(mark) = &mut commit.mark {
             mark.ordinal += skip as u64;
         }
-        Call::Append(scope.clone(), commit)
+        Call::Append(scope.clone(), Box::new(commit))
     }
 
     /// Remembers what later calls may follow from.
     pub(super) fn note(&mut self, call: Call, answer: &Value) {
         match call {
-            Call::Append(scope, commit) => self.sent.push((scope, commit)),
+            Call::Append(scope, commit) => self.sent.push((scope, *commit)),
             Call::Finish(scope, finish) => {
-                let transition = Some(Transition::Finish { outcome: finish.outcome, at: finish.at });
+                let transition =
+                    Some(Transition::Finish { outcome: finish.outcome, asks: finish.asks, at: finish.at });
                 let commit = Commit {
                     usage: finish.usage,
                     transition,

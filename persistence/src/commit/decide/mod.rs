@@ -12,9 +12,10 @@ use std::sync::Arc;
 use runledger_core::commit::ContentSize;
 use runledger_core::view::items::ItemChange;
 use runledger_core::{
-    Admission, CHILD_THREAD, CancelAction, Claim, Error, Event, EventDraft, Expected, HeadState, JournalMark,
-    NewLease, NewThread, Outcome, OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, RunTotals,
-    Scope, SourceId, Thread, ThreadHead, ThreadId, Timestamp, Transition, UsageRecord, WhenTaken,
+    Admission, AgentRunId, CHILD_THREAD, CancelAction, Claim, Compaction, Error, Estimate, Event, EventDraft,
+    Expected, HeadState, Interaction, InteractionId, InteractionStatus, JournalMark, NewCompaction, NewLease,
+    NewThread, Outcome, OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, Scope, SourceId, Thread,
+    ThreadHead, ThreadId, Timestamp, TotalsChange, Transition, UsageRecord, WhenTaken,
 };
 
 pub(super) use note::thread_status;
@@ -24,6 +25,7 @@ pub(super) use note::thread_status;
 pub(super) struct RunFacts {
     pub(super) status: RunStatus,
     pub(super) epoch: u64,
+    pub(super) agent_run: Option<AgentRunId>,
 }
 
 /// What is known of a run's lease.
@@ -58,6 +60,10 @@ pub(super) struct Facts {
     pub(super) runs: HashMap<Of<RunId>, RunFacts>,
     /// The owners of the child threads that are there, or were.
     pub(super) children: HashMap<ThreadId, Option<OwnerId>>,
+    /// The owners of the agent runs that are there.
+    pub(super) agent_runs: HashMap<AgentRunId, Option<OwnerId>>,
+    /// Where the questions stand that commits ask or answer.
+    pub(super) interactions: HashMap<Of<InteractionId>, InteractionStatus>,
     /// The calls that are stored.
     pub(super) usage: HashMap<Of<SourceId>, UsageRecord>,
     /// The seq of each once key that is taken.
@@ -127,13 +133,15 @@ pub(super) struct ItemRow {
     pub(super) change: ItemChange,
 }
 
-/// What a run's row grows by.
+/// What a run's row changes by.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunDelta {
     pub(super) first_seq: Option<u64>,
     pub(super) last_seq: Option<u64>,
     pub(super) message_count: u64,
-    pub(super) totals: RunTotals,
+    pub(super) totals: TotalsChange,
+    /// What of its reservations was settled.
+    pub(super) settled: Estimate,
     pub(super) progress: RunProgress,
 }
 
@@ -169,10 +177,14 @@ pub(super) enum Step {
     Finish {
         thread: ThreadId,
         run: RunId,
+        /// The agent run that ends with it.
+        agent_run: Option<AgentRunId>,
         outcome: Outcome,
         held_slot: bool,
         at: Timestamp,
     },
+    /// A run that ended asks this.
+    Ask(Box<Interaction>),
     Acquire {
         thread: ThreadId,
         run: RunId,
@@ -187,6 +199,14 @@ pub(super) enum Step {
         lease: Option<NewLease>,
         at: Timestamp,
     },
+    Resume {
+        thread: ThreadId,
+        run: RunId,
+        epoch: u64,
+        lease: Option<NewLease>,
+        at: Timestamp,
+    },
+    Fold(Box<Compaction>),
 }
 
 /// The rows a group writes.
@@ -276,6 +296,7 @@ fn judge(
     let left = left_of(facts, commit, seqs.len());
     require_run(facts, &head, &left)?;
     require_children(facts, scope, &left)?;
+    require_agent_runs(facts, scope, &left)?;
     require_new_once_keys(facts, &left)?;
     Ok(Judgement::Store { head, thread, seqs, left })
 }
@@ -292,17 +313,7 @@ fn find_head(
     }
     let new: &NewThread = commit.create_missing.as_ref().ok_or_else(missing)?;
     let thread = new.clone().into_thread(scope)?;
-    let head = ThreadHead {
-        thread_id: thread.thread_id.clone(),
-        owner_id: thread.owner_id.clone(),
-        state: HeadState::Open,
-        next_seq: 1,
-        message_count: 0,
-        active_run_id: None,
-        epoch: 0,
-        journal_ordinal: 0,
-    };
-    Ok((head, Some(Box::new(thread))))
+    Ok((ThreadHead::new(&thread), Some(Box::new(thread))))
 }
 
 /// The answer to a repeated end of the run that the same journal ended.
@@ -398,8 +409,11 @@ fn require_run(facts: &Facts, head: &ThreadHead, commit: &Prepared) -> Result<()
         let key = admission.idempotency_key.as_ref().map(|key| (commit.thread_id.clone(), key.clone()));
         return match key.and_then(|key| facts.idempotency.get(&key)) {
             Some(run) => Err(Error::conflict("idempotency_key", "unused", run)),
-            None => Ok(()),
+            None => require_open(facts, commit, admission),
         };
+    }
+    if let Some(Transition::Fold(fold)) = &commit.transition {
+        require_unfolded(head, run_id, fold)?;
     }
     if facts.assumed && head.active_run_id.as_ref() == Some(run_id) && commit.transition.is_none() {
         return Ok(());
@@ -408,7 +422,34 @@ fn require_run(facts: &Facts, head: &ThreadHead, commit: &Prepared) -> Result<()
     commit.require_begun(&run.status)?;
     let Some(transition) = &commit.transition else { return Ok(()) };
     transition.require_from(&run.status)?;
-    require_lease(facts, commit, run_id, run, transition)
+    require_lease(facts, commit, run_id, run, transition)?;
+    if let Transition::Finish { asks, .. } = transition {
+        let asked =
+            |id: &InteractionId| facts.interactions.contains_key(&(commit.thread_id.clone(), id.clone()));
+        if let Some(ask) = asks.iter().find(|ask| asked(&ask.interaction_id)) {
+            return Err(Error::already_exists("interaction", &ask.interaction_id));
+        }
+    }
+    Ok(())
+}
+
+/// An admission answers a question that is open, or none.
+fn require_open(facts: &Facts, commit: &Prepared, admission: &Admission) -> Result<(), Error> {
+    let Some(answer) = &admission.answer else { return Ok(()) };
+    let id = &answer.interaction_id;
+    match facts.interactions.get(&(commit.thread_id.clone(), id.clone())) {
+        None => Err(Error::not_found("interaction", id)),
+        Some(InteractionStatus::Open) => Ok(()),
+        Some(status) => Err(Error::conflict("interaction", "open", status)),
+    }
+}
+
+/// A fold is of the window that it was made of, by whoever still holds the run.
+fn require_unfolded(head: &ThreadHead, run: &RunId, fold: &NewCompaction) -> Result<(), Error> {
+    if let Some(epoch) = fold.epoch {
+        head.require_held(run, epoch)?;
+    }
+    fold.require_last(head.last_compact_seq)
 }
 
 /// What a step asks of the run's lease.
@@ -431,6 +472,14 @@ fn require_lease(
             }
             _ => Ok(()),
         },
+        // Its next holder would not know that it is to stop.
+        Transition::Resume { .. } if lease.is_some_and(|lease| lease.cancel.is_some()) => {
+            Err(Error::Cancelled { run_id: run_id.to_string() })
+        }
+        Transition::Resume { claim, .. } => {
+            let idle = facts.idle.get(&commit.thread_id).copied().unwrap_or_default();
+            require_claim(run, lease, idle, *claim)
+        }
         Transition::Interrupt { claim, .. } if run.status != RunStatus::Queued => {
             let idle = facts.idle.get(&commit.thread_id).copied().unwrap_or_default();
             require_claim(run, lease, idle, *claim)
@@ -484,6 +533,21 @@ fn require_children(facts: &Facts, scope: &Scope, commit: &Prepared) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A new agent run has an id of its own, and a parent that the scope sees.
+fn require_agent_runs(facts: &Facts, scope: &Scope, commit: &Prepared) -> Result<(), Error> {
+    let Some(Transition::Admit(admission)) = &commit.transition else { return Ok(()) };
+    let Some(new) = &admission.agent_run else { return Ok(()) };
+    if facts.agent_runs.contains_key(&new.agent_run_id) {
+        return Err(Error::already_exists("agent run", &new.agent_run_id));
+    }
+    match &new.parent_agent_run_id {
+        Some(parent) if !facts.agent_runs.get(parent).is_some_and(|owner| scope.sees(owner.as_ref())) => {
+            Err(Error::not_found("agent run", parent))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What of the commit is not stored yet.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use runledger_core::{
-    CancelAction, Outcome, Prepared, Receipt, RunId, RunStatus, RunTotals, ThreadHead, ThreadId,
-    ThreadStatus, Timestamp, Transition, WhenTaken,
+    Admission, CancelAction, Estimate, InteractionStatus, NewCompaction, Outcome, Prepared, Receipt, RunId,
+    RunStatus, ThreadHead, ThreadId, ThreadStatus, Timestamp, TotalsChange, Transition, WhenTaken,
 };
 
-use super::{EventRow, Facts, HeadChange, ItemRow, NewRunRow, RunFacts, Step, Writes};
+use super::{EventRow, Facts, HeadChange, ItemRow, NewRunRow, Of, RunFacts, Step, Writes};
 
 /// Notes the rows of a commit that was accepted, of what it ends, and of what gets the slot after it.
 pub(super) fn store(
@@ -72,7 +72,9 @@ fn when(transition: &Transition) -> Timestamp {
         Transition::Acquire { at, .. }
         | Transition::Interrupt { at, .. }
         | Transition::Start { at }
+        | Transition::Resume { at, .. }
         | Transition::Finish { at, .. } => *at,
+        Transition::Fold(fold) => fold.at,
         // The judge lets no other through.
         _ => Timestamp::now(),
     }
@@ -113,10 +115,12 @@ fn end(
         head.active_run_id = None;
         head.epoch += 1;
     }
+    let mut agent_run = None;
     if let Some(facts) = facts.runs.get_mut(&(thread.clone(), run.clone())) {
         facts.status = outcome.status.status();
+        agent_run.clone_from(&facts.agent_run);
     }
-    writes.steps.push(Step::Finish { thread, run, outcome: outcome.clone(), held_slot, at });
+    writes.steps.push(Step::Finish { thread, run, agent_run, outcome: outcome.clone(), held_slot, at });
 }
 
 /// Stores a run that has to wait.
@@ -124,10 +128,7 @@ fn enqueue(facts: &mut Facts, writes: &mut Writes, head: &ThreadHead, run: &RunI
     let Some(Transition::Admit(admission)) = &commit.transition else { return };
     let thread = commit.thread_id.clone();
     let number = facts.queue_ends.get(&thread).copied().unwrap_or(0) + 1;
-    facts.runs.insert((thread.clone(), run.clone()), RunFacts { status: RunStatus::Queued, epoch: 0 });
-    if let Some(used) = &admission.idempotency_key {
-        facts.idempotency.insert((thread.clone(), used.clone()), run.clone());
-    }
+    note_admission(facts, &thread, run, RunStatus::Queued, 0, admission);
     writes.steps.push(Step::Admit(Box::new(NewRunRow {
         thread,
         run: run.clone(),
@@ -136,6 +137,30 @@ fn enqueue(facts: &mut Facts, writes: &mut Writes, head: &ThreadHead, run: &RunI
         queued: Some((number, commit.events.clone())),
         admission: admission.clone(),
     })));
+}
+
+/// Keeps what later commits of the group are judged by up with an admission.
+fn note_admission(
+    facts: &mut Facts,
+    thread: &ThreadId,
+    run: &RunId,
+    status: RunStatus,
+    epoch: u64,
+    admission: &Admission,
+) {
+    let agent_run = admission.agent_run.as_ref().map(|new| new.agent_run_id.clone());
+    if let Some(id) = &agent_run {
+        let owner = facts.heads.get(thread).and_then(|head| head.owner_id.clone());
+        facts.agent_runs.insert(id.clone(), owner);
+    }
+    facts.runs.insert((thread.clone(), run.clone()), RunFacts { status, epoch, agent_run });
+    if let Some(used) = &admission.idempotency_key {
+        facts.idempotency.insert((thread.clone(), used.clone()), run.clone());
+    }
+    if let Some(answer) = &admission.answer {
+        let key = (thread.clone(), answer.interaction_id.clone());
+        facts.interactions.insert(key, InteractionStatus::Answered);
+    }
 }
 
 /// Gives the free slot to the run that waits longest.
@@ -151,10 +176,15 @@ fn promote(facts: &mut Facts, writes: &mut Writes, head: &mut ThreadHead, at: Ti
     let Some(next) = queue.into_iter().find(|next| waits(facts, &next.run)) else { return };
     open_epoch(head, &next.run);
     let (thread, run, epoch) = (head.thread_id.clone(), next.run, head.epoch);
-    facts.runs.insert((thread.clone(), run.clone()), RunFacts { status: RunStatus::Pending, epoch });
+    set_pending(facts, (thread.clone(), run.clone()), epoch);
     let input = Arc::new(Prepared::input(&thread, &run, next.input));
     writes.steps.push(Step::Promote { thread, run, epoch, lease: next.lease, at });
     append(facts, writes, head, &input);
+}
+
+fn set_pending(facts: &mut Facts, key: Of<RunId>, epoch: u64) {
+    let agent_run = facts.runs.remove(&key).and_then(|run| run.agent_run);
+    facts.runs.insert(key, RunFacts { status: RunStatus::Pending, epoch, agent_run });
 }
 
 /// Gives a run the slot, under a new epoch.
@@ -171,10 +201,7 @@ fn step(facts: &mut Facts, writes: &mut Writes, head: &mut ThreadHead, commit: &
     match transition {
         Transition::Admit(admission) => {
             open_epoch(head, &run);
-            facts.runs.insert(key, RunFacts { status: RunStatus::Pending, epoch: head.epoch });
-            if let Some(used) = &admission.idempotency_key {
-                facts.idempotency.insert((thread.clone(), used.clone()), run.clone());
-            }
+            note_admission(facts, &thread, &run, RunStatus::Pending, head.epoch, admission);
             let (owner, epoch, admission) = (head.owner_id.clone(), head.epoch, admission.clone());
             let queued = None;
             writes.steps.push(Step::Admit(Box::new(NewRunRow {
@@ -192,10 +219,34 @@ fn step(facts: &mut Facts, writes: &mut Writes, head: &mut ThreadHead, commit: &
             }
             writes.steps.push(Step::Start { thread, run, at: *at });
         }
-        Transition::Finish { outcome, at } => end(facts, writes, head, &run, outcome, *at),
+        Transition::Finish { outcome, asks, at } => {
+            end(facts, writes, head, &run, outcome, *at);
+            for ask in asks {
+                let owner = head.owner_id.clone();
+                let interaction = ask.clone().into_interaction(thread.clone(), run.clone(), owner, *at);
+                let key = (thread.clone(), ask.interaction_id.clone());
+                facts.interactions.insert(key, InteractionStatus::Open);
+                writes.steps.push(Step::Ask(Box::new(interaction)));
+            }
+        }
+        Transition::Resume { lease, at, .. } => {
+            open_epoch(head, &run);
+            if let Some(facts) = facts.runs.get_mut(&key) {
+                facts.epoch = head.epoch;
+            }
+            let (epoch, lease) = (head.epoch, lease.clone());
+            writes.steps.push(Step::Resume { thread, run, epoch, lease, at: *at });
+        }
+        Transition::Fold(fold) => {
+            let number = head.last_compact_seq.unwrap_or(0) + 1;
+            head.last_compact_seq = Some(number);
+            let note = head.next_seq;
+            let compaction = NewCompaction::clone(fold).into_compaction(thread, run, number, note);
+            writes.steps.push(Step::Fold(Box::new(compaction)));
+        }
         Transition::Acquire { lease, at } => {
             open_epoch(head, &run);
-            facts.runs.insert(key, RunFacts { status: RunStatus::Pending, epoch: head.epoch });
+            set_pending(facts, key, head.epoch);
             let (epoch, lease) = (head.epoch, lease.clone());
             writes.steps.push(Step::Acquire { thread, run, epoch, lease, at: *at });
         }
@@ -204,7 +255,7 @@ fn step(facts: &mut Facts, writes: &mut Writes, head: &mut ThreadHead, commit: &
     }
 }
 
-/// Notes the model calls, and gives what the run's totals grow by.
+/// Notes the model calls, and what their runs' totals change by.
 fn note_usage(facts: &Facts, writes: &mut Writes, head: &ThreadHead, commit: &Prepared) {
     let thread = &commit.thread_id;
     for call in &commit.usage {
@@ -213,26 +264,29 @@ fn note_usage(facts: &Facts, writes: &mut Writes, head: &ThreadHead, commit: &Pr
             Some(new) => Some(new),
             None => writes.completed.get_mut(&key),
         };
-        let grown = match (noted, facts.usage.get(&key)) {
-            (Some(noted), _) => noted.complete(call).map(|growth| (noted.run_id.clone(), growth)),
+        let mut settled = Estimate::default();
+        let changed = match (noted, facts.usage.get(&key)) {
+            (Some(noted), _) => noted.complete(call).map(|change| (noted.run_id.clone(), change)),
             (None, Some(stored)) => {
                 let mut record = stored.clone();
-                record.complete(call).map(|growth| {
+                record.complete(call).map(|change| {
                     let run = record.run_id.clone();
                     writes.completed.insert(key, record);
-                    (run, growth)
+                    (run, change)
                 })
             }
             (None, None) => {
                 let (run, owner) = (commit.run_id.clone(), head.owner_id.clone());
-                let mut growth = RunTotals::default();
-                growth.add_call(&call.caller, &call.tokens, call.cost_nanos);
+                settled = call.settles;
                 writes.usage.insert(key, call.clone().into_record(thread.clone(), run.clone(), owner));
-                Some((run, growth))
+                Some((run, TotalsChange::of_call(call)))
             }
         };
-        if let Some((Some(run), growth)) = grown {
-            writes.runs.entry((thread.clone(), run)).or_default().totals.add(&growth);
+        if let Some((Some(run), change)) = changed {
+            let delta = writes.runs.entry((thread.clone(), run)).or_default();
+            delta.totals.add(&change);
+            delta.settled.tokens = delta.settled.tokens.saturating_add(settled.tokens);
+            delta.settled.cost_nanos = delta.settled.cost_nanos.saturating_add(settled.cost_nanos);
         }
     }
 }
@@ -298,6 +352,12 @@ pub(crate) fn thread_status(step: &Step) -> Option<(&ThreadId, ThreadStatus, Tim
         Step::Finish { thread, outcome, held_slot: true, at, .. } => {
             Some((thread, outcome.thread_status(), *at))
         }
-        Step::Admit(_) | Step::Start { .. } | Step::Acquire { .. } | Step::Finish { .. } => None,
+        Step::Admit(_)
+        | Step::Start { .. }
+        | Step::Acquire { .. }
+        | Step::Finish { .. }
+        | Step::Ask(_)
+        | Step::Resume { .. }
+        | Step::Fold(_) => None,
     }
 }

@@ -12,12 +12,14 @@ fn head() -> ThreadHead {
         active_run_id: Some(RunId::new("r").unwrap()),
         epoch: 5,
         journal_ordinal: 4,
+        parent_thread_id: None,
+        last_compact_seq: None,
     }
 }
 
 fn facts(head: ThreadHead) -> Facts {
     let mut facts = Facts::default();
-    let run = RunFacts { status: RunStatus::Running, epoch: 5 };
+    let run = RunFacts { status: RunStatus::Running, epoch: 5, agent_run: None };
     facts.runs.insert((head.thread_id.clone(), RunId::new("r").unwrap()), run);
     facts.heads.insert(head.thread_id.clone(), head);
     facts
@@ -90,7 +92,7 @@ fn commits_of_a_group_follow_each_other() {
     assert_eq!((&change.before, &change.after), (&head(), &after));
     let delta = writes.runs.values().next().unwrap();
     assert_eq!((delta.first_seq, delta.last_seq, delta.message_count), (Some(10), Some(12), 3));
-    assert_eq!((delta.totals.llm_calls, delta.totals.total_tokens), (1, 7));
+    assert_eq!((delta.totals.more.llm_calls, delta.totals.more.total_tokens), (1, 7));
     assert_eq!(writes.usage.values().map(|call| call.tokens.total).collect::<Vec<_>>(), [7]);
     let again = ask(&mut facts, &mut writes, &Scope::System, commit(Some("r"), Some((5, 4)), 2));
     assert_eq!(again.unwrap_err(), "later");

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runledger_core::{
-    CancelAction, Error, Event, NewLease, Prepared, RunId, ThreadId, Transition, WhenTaken, WorkerId,
+    CancelAction, Error, Event, InteractionId, InteractionStatus, NewLease, Prepared, RunId, ThreadId,
+    Transition, WhenTaken, WorkerId,
 };
 use sea_orm::FromQueryResult;
 
@@ -23,15 +24,20 @@ pub(super) async fn load(
     commits: &[&Prepared],
 ) -> Result<(), Failure> {
     let (mut leased, mut idle, mut closed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let (mut freed, mut queued) = (BTreeSet::new(), BTreeSet::new());
+    let (mut freed, mut queued, mut asked) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for commit in commits {
         let (Some(transition), Some(run)) = (&commit.transition, &commit.run_id) else { continue };
         let thread = &commit.thread_id;
         let key = || (thread.clone(), run.clone());
         match transition {
-            Transition::Finish { .. } => {
+            Transition::Finish { asks, .. } => {
                 leased.insert(key());
                 freed.insert(thread.clone());
+                asked.extend(asks.iter().map(|ask| [thread.to_string(), ask.interaction_id.to_string()]));
+            }
+            Transition::Resume { .. } => {
+                leased.insert(key());
+                idle.insert(thread.clone());
             }
             Transition::Acquire { .. } => {
                 leased.insert(key());
@@ -43,6 +49,8 @@ pub(super) async fn load(
                 freed.insert(thread.clone());
             }
             Transition::Admit(admission) => {
+                let answers = admission.answer.iter();
+                asked.extend(answers.map(|answer| [thread.to_string(), answer.interaction_id.to_string()]));
                 let active = facts.heads.get(thread).and_then(|head| head.active_run_id.as_ref());
                 match (admission.multitask_strategy.when_taken(), active) {
                     (WhenTaken::Replace(_), Some(active)) => {
@@ -59,6 +67,7 @@ pub(super) async fn load(
         }
     }
     leases(connection, facts, leased).await?;
+    interactions(connection, facts, asked).await?;
     idle_logs(connection, facts, idle).await?;
     for key in closed {
         open_items(connection, facts, key).await?;
@@ -96,6 +105,27 @@ async fn leases(
             cancel: row.text(3).map(CancelAction::from_stored),
         };
         facts.leases.insert((ThreadId::new(text(&row, 0)?)?, RunId::new(text(&row, 1)?)?), lease);
+    }
+    Ok(())
+}
+
+/// Where the questions stand that are asked or answered.
+async fn interactions(
+    connection: &mut Connection,
+    facts: &mut Facts,
+    keys: BTreeSet<[String; 2]>,
+) -> Result<(), Failure> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut select = Statement::new(
+        connection.dialect(),
+        "SELECT thread_id, interaction_id, status FROM interactions WHERE ",
+    );
+    select.is_one_of(["thread_id", "interaction_id"], &Vec::from_iter(keys));
+    for row in connection.rows(select).await? {
+        let key = (ThreadId::new(text(&row, 0)?)?, InteractionId::new(text(&row, 1)?)?);
+        facts.interactions.insert(key, InteractionStatus::from_stored(text(&row, 2)?));
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ mod lifecycle;
 use std::collections::{BTreeMap, BTreeSet};
 
 use runledger_core::{
-    Category, Error, Event, EventType, HeadState, ItemKind, ItemMark, ItemStatus, OwnerId, Prepared, RawJson,
-    RunId, RunStatus, ThreadHead, ThreadId, Timestamp, Transition, UsageRecord,
+    AgentRunId, Category, Error, Event, EventType, HeadState, ItemKind, ItemMark, ItemStatus, OwnerId,
+    Prepared, RawJson, RunId, RunStatus, ThreadHead, ThreadId, Timestamp, Transition, UsageRecord,
 };
 use sea_orm::FromQueryResult;
 
@@ -43,6 +43,7 @@ pub(super) async fn load(connection: &mut Connection, commits: &[&Prepared]) -> 
     heads(connection, &mut facts, commits).await?;
     runs(connection, &mut facts, commits).await?;
     children(connection, &mut facts, commits).await?;
+    agent_runs(connection, &mut facts, commits).await?;
     usage(connection, &mut facts, commits).await?;
     once(connection, &mut facts, commits).await?;
     idempotency(connection, &mut facts, commits).await?;
@@ -60,7 +61,8 @@ async fn heads(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepa
     let dialect = connection.dialect();
     let mut select = Statement::new(
         dialect,
-        "SELECT thread_id, owner_id, state, next_seq, message_count, active_run_id, epoch, journal_ordinal \
+        "SELECT thread_id, owner_id, state, next_seq, message_count, active_run_id, epoch, journal_ordinal, \
+         parent_thread_id, last_compact_seq \
          FROM thread_heads WHERE ",
     );
     select.is_one_of(["thread_id"], &threads).push(" ORDER BY thread_id");
@@ -84,6 +86,8 @@ fn head(row: &Row) -> Result<ThreadHead, Error> {
         active_run_id: row.text(5).map(RunId::new).transpose()?,
         epoch: count(row, 6)?,
         journal_ordinal: count(row, 7)?,
+        parent_thread_id: row.text(8).map(ThreadId::new).transpose()?,
+        last_compact_seq: row.count(9),
     })
 }
 
@@ -107,16 +111,25 @@ async fn runs(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepar
         if let Some(Transition::Admit(admission)) = &commit.transition {
             admission.follow_up_to_run_id.as_ref().map(&mut add);
             admission.parent_run_id.as_ref().map(&mut add);
+            // It may be ended by this admission.
+            let head = facts.heads.get(&commit.thread_id);
+            head.and_then(|head| head.active_run_id.as_ref()).map(&mut add);
         }
     }
     if keys.is_empty() {
         return Ok(());
     }
-    let mut select =
-        Statement::new(connection.dialect(), "SELECT thread_id, run_id, status, epoch FROM runs WHERE ");
+    let mut select = Statement::new(
+        connection.dialect(),
+        "SELECT thread_id, run_id, status, epoch, agent_run_id FROM runs WHERE ",
+    );
     select.is_one_of(["thread_id", "run_id"], &Vec::from_iter(keys));
     for row in connection.rows(select).await? {
-        let run = RunFacts { status: RunStatus::from_stored(text(&row, 2)?), epoch: count(&row, 3)? };
+        let run = RunFacts {
+            status: RunStatus::from_stored(text(&row, 2)?),
+            epoch: count(&row, 3)?,
+            agent_run: row.text(4).map(AgentRunId::new).transpose()?,
+        };
         facts.runs.insert((ThreadId::new(text(&row, 0)?)?, RunId::new(text(&row, 1)?)?), run);
     }
     Ok(())
@@ -139,6 +152,34 @@ async fn children(
             let owner = row.text(1).map(OwnerId::new).transpose()?;
             facts.children.insert(ThreadId::new(text(&row, 0)?)?, owner);
         }
+    }
+    Ok(())
+}
+
+/// Not locked: an agent run that begins now has its key to lose.
+async fn agent_runs(
+    connection: &mut Connection,
+    facts: &mut Facts,
+    commits: &[&Prepared],
+) -> Result<(), Failure> {
+    let mut ids: BTreeSet<[String; 1]> = BTreeSet::new();
+    for commit in commits {
+        if let Some(Transition::Admit(admission)) = &commit.transition
+            && let Some(new) = &admission.agent_run
+        {
+            ids.insert([new.agent_run_id.to_string()]);
+            ids.extend(new.parent_agent_run_id.as_ref().map(|parent| [parent.to_string()]));
+        }
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut select =
+        Statement::new(connection.dialect(), "SELECT agent_run_id, owner_id FROM agent_runs WHERE ");
+    select.is_one_of(["agent_run_id"], &Vec::from_iter(ids));
+    for row in connection.rows(select).await? {
+        let owner = row.text(1).map(OwnerId::new).transpose()?;
+        facts.agent_runs.insert(AgentRunId::new(text(&row, 0)?)?, owner);
     }
     Ok(())
 }

@@ -192,8 +192,9 @@ async fn notes_of_folds_stay(ledger: &SqlLedger, fresh: &Fresh) {
     for (compact_seq, note_seq) in [(3, 3), (7, 7)] {
         let time = "created_at FROM threads WHERE thread_id = 't'";
         let sql = format!(
-            "INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, before_tokens,
-               after_tokens, created_at) SELECT 't', {compact_seq}, {note_seq}, '[]', '[]', 2, 1, {time}"
+            "INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, through_seq,
+               before_tokens, after_tokens, run_id, created_at)
+             SELECT 't', {compact_seq}, {note_seq}, '[]', '[]', {note_seq}, 2, 1, 'r', {time}"
         );
         query(&fresh.url, &sql).await;
     }

@@ -88,6 +88,7 @@ pub(super) async fn finish(ledger: &SqlLedger, on: &str, name: &str, epoch: u64,
         at,
         usage: Vec::new(),
         progress: RunProgress::default(),
+        asks: Vec::new(),
     };
     ledger.finish(&Scope::System, finish).await.unwrap();
 }

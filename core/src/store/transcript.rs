@@ -1,0 +1,217 @@
+//! Agent runs whole: what is stored of them, or what the log says while that is not folded.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+
+use super::{EventFilter, Ledger, StoredAgentRun, TailItem};
+use crate::record::{AgentRun, AgentRunStatus, AgentStep, AgentUsage, FoldedSteps, MAX_STEPS_BYTES};
+use crate::view::transcript::{MAX_STEP_BYTES, Transcript};
+use crate::{AgentRunId, Error, ErrorKind, MAX_LIMIT, Result, RunId, Scope, SeqRange, ThreadId};
+
+/// How many events of a run are read at once.
+const PAGE: u32 = 200;
+
+/// How large payloads of steps are at most. The later ones are for transcripts that do not fit otherwise.
+const PAYLOADS: [usize; 4] = [MAX_STEP_BYTES, MAX_STEP_BYTES / 16, MAX_STEP_BYTES / 256, 256];
+
+/// The answer of [`Ledger::fold_ended`].
+#[derive(Debug, Default)]
+pub struct FoldedEnds {
+    /// The agent runs whose steps this call stored.
+    pub folded: Vec<AgentRunId>,
+    /// Those whose steps could not be stored, and why. They stay readable from the log.
+    pub failed: Vec<(AgentRunId, Error)>,
+}
+
+impl Ledger {
+    /// An agent run with its whole transcript: as it is stored, or as the log says it while it goes on and
+    /// until it is folded. Both are the same to the byte.
+    ///
+    /// A transcript of more than [`MAX_STEPS_BYTES`] has its payloads cut further.
+    pub async fn agent_run(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<AgentRun> {
+        let stored = self.agent_runs().get(scope, agent_run).await?;
+        match self.unfolded(&stored) {
+            None => Ok(stored.agent_run),
+            Some((thread, run)) => {
+                let folded = match self.transcribed(scope, &stored, &thread, &run).await {
+                    Ok(folded) => folded,
+                    // Events may be gone as soon as they are folded.
+                    Err(error) => return self.folded_since(scope, agent_run, error).await,
+                };
+                let FoldedSteps { output, steps, usage, model, confidence } = folded;
+                Ok(AgentRun { output, steps, usage, model, confidence, ..stored.agent_run })
+            }
+        }
+    }
+
+    async fn folded_since(&self, scope: &Scope, id: &AgentRunId, error: Error) -> Result<AgentRun> {
+        let stored = self.agent_runs().get(scope, id).await?;
+        if stored.folded { Ok(stored.agent_run) } else { Err(error) }
+    }
+
+    /// Stores the transcript of an agent run that has ended with its row, and says whether this call did: it
+    /// is done once. `Conflict` where the agent run goes on.
+    pub async fn fold_agent_run(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<bool> {
+        let stored = self.agent_runs().get(scope, agent_run).await?;
+        let Some((thread, run)) = self.unfolded(&stored) else { return Ok(false) };
+        if stored.agent_run.status.is_running() {
+            return Err(Error::conflict("agent run status", "ended", &stored.agent_run.status));
+        }
+        let folded = match self.transcribed(scope, &stored, &thread, &run).await {
+            Ok(folded) => folded,
+            // Its run was deleted: there is nothing left to be read.
+            Err(error) if error.kind() == ErrorKind::NotFound => nothing_left(&stored.agent_run),
+            Err(error) => return Err(error),
+        };
+        self.agent_runs().fold(scope, agent_run, folded).await
+    }
+
+    /// Folds the agent runs that ended and that nobody folded, at most `limit`: those whose process was gone
+    /// right after their end, or before it. One that cannot be folded keeps no other from it. For the
+    /// system only.
+    pub async fn fold_ended(&self, scope: &Scope, limit: u32) -> Result<FoldedEnds> {
+        let mut ends = FoldedEnds::default();
+        let mut after: Option<AgentRunId> = None;
+        loop {
+            let left = limit.saturating_sub(u32::try_from(ends.folded.len()).unwrap_or(u32::MAX));
+            if left == 0 && after.is_some() {
+                return Ok(ends);
+            }
+            let page = left.min(MAX_LIMIT);
+            let unfolded = self.agent_runs().list_unfolded(scope, after.as_ref(), page).await?;
+            let is_last = unfolded.len() < page as usize;
+            after = unfolded.last().map(|last| last.agent_run_id.clone());
+            for found in unfolded {
+                match self.fold_agent_run(scope, &found.agent_run_id).await {
+                    Ok(true) => ends.folded.push(found.agent_run_id),
+                    // Another folded or deleted it.
+                    Ok(false) => {}
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => ends.failed.push((found.agent_run_id, error)),
+                }
+            }
+            if is_last {
+                return Ok(ends);
+            }
+        }
+    }
+
+    /// Folds the agent run of a run that has just ended. What fails is repeated by the next
+    /// [`Ledger::fold_ended`], and the transcript is in the log until then.
+    pub(super) async fn fold_after_end(&self, scope: &Scope, agent_run: Option<&AgentRunId>) {
+        if let Some(agent_run) = agent_run {
+            let _ = self.fold_agent_run(scope, agent_run).await;
+        }
+    }
+
+    /// Follows the steps of an agent run from the one after `after`, or from the first, until it has
+    /// ended: what a reader needs that lost its connection. Each is the step that will be stored.
+    ///
+    /// Appends of this process are seen at once, those of others within `poll`. The stream ends after its
+    /// first error.
+    pub async fn follow_steps(
+        &self,
+        scope: &Scope,
+        agent_run: &AgentRunId,
+        after: Option<u64>,
+        poll: Duration,
+    ) -> Result<BoxStream<'static, Result<AgentStep>>> {
+        let stored = self.agent_runs().get(scope, agent_run).await?;
+        let is_wanted = move |step: &AgentStep| after.is_none_or(|after| step.index > after);
+        let Some((thread, run)) = self.unfolded(&stored) else {
+            let steps = stored.agent_run.steps.into_iter().filter(is_wanted).map(Ok);
+            return Ok(stream::iter(steps.collect::<VecDeque<_>>()).boxed());
+        };
+        let first = self.runs().get(scope, &thread, &run).await?.first_seq.unwrap_or(1);
+        let tail = self.tail(scope.clone(), thread, first.saturating_sub(1), poll);
+        let follow = stream::unfold((tail, Transcript::default()), move |(mut tail, mut transcript)| {
+            let run = run.clone();
+            async move {
+                while !transcript.is_over() {
+                    let event = match tail.next().await? {
+                        Ok(TailItem::Event(event)) => event,
+                        Ok(TailItem::Gap { .. }) => continue,
+                        Err(error) => return Some((Err(error), (tail, transcript))),
+                    };
+                    if event.run_id.as_ref() != Some(&run) {
+                        continue;
+                    }
+                    if let Some(step) = transcript.take(&event) {
+                        return Some((Ok(step), (tail, transcript)));
+                    }
+                }
+                None
+            }
+        });
+        Ok(follow.filter(move |step| std::future::ready(step.as_ref().map_or(true, is_wanted))).boxed())
+    }
+
+    /// The run whose events are the transcript, where that is not stored.
+    fn unfolded(&self, stored: &StoredAgentRun) -> Option<(ThreadId, RunId)> {
+        if stored.folded {
+            return None;
+        }
+        Some((stored.agent_run.thread_id.clone()?, stored.agent_run.run_id.clone()?))
+    }
+
+    /// What the log says of an agent run, in pages, however long it is.
+    async fn transcribed(
+        &self,
+        scope: &Scope,
+        stored: &StoredAgentRun,
+        thread: &ThreadId,
+        run: &RunId,
+    ) -> Result<FoldedSteps> {
+        // First: what the events say after that is no more than this.
+        let totals = self.runs().get(scope, thread, run).await?;
+        let filter = EventFilter::of_run(run.clone());
+        let mut payloads = PAYLOADS.into_iter();
+        'cut: loop {
+            let Some(payload_bytes) = payloads.next() else {
+                let (limit, actual) = (MAX_STEPS_BYTES as u64, MAX_STEPS_BYTES as u64 + 1);
+                return Err(Error::TooLarge { field: "steps", limit, actual });
+            };
+            let mut transcript = Transcript::with_payloads_of(payload_bytes);
+            let (mut steps, mut bytes, mut after) = (Vec::new(), 0_usize, 0);
+            loop {
+                let range = SeqRange::after(after, PAGE);
+                let page = self.events().list_events(scope, thread, &filter, &range).await?;
+                for event in &page.items {
+                    after = event.seq;
+                    let Some(step) = transcript.take(event) else { continue };
+                    bytes += step.bytes();
+                    if bytes > MAX_STEPS_BYTES {
+                        continue 'cut;
+                    }
+                    steps.push(step);
+                }
+                if !page.has_more {
+                    break;
+                }
+            }
+            let completed = stored.agent_run.status == AgentRunStatus::Completed;
+            return Ok(FoldedSteps {
+                output: transcript.output().filter(|_| completed).map(str::to_owned),
+                confidence: transcript.confidence().filter(|_| completed),
+                usage: transcript.usage(&totals),
+                model: totals.model_name.or_else(|| stored.agent_run.model.clone()),
+                steps,
+            });
+        }
+    }
+}
+
+/// The transcript of an agent run whose log is gone.
+fn nothing_left(agent_run: &AgentRun) -> FoldedSteps {
+    let latency_ms = agent_run.finished_at.map(|at| at.millis_since(agent_run.started_at));
+    FoldedSteps {
+        output: None,
+        steps: Vec::new(),
+        usage: AgentUsage { latency_ms, ..AgentUsage::default() },
+        model: agent_run.model.clone(),
+        confidence: None,
+    }
+}
