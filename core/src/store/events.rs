@@ -110,7 +110,8 @@ pub struct Deleted {
 ///   the same journal ended is answered as the first was.
 /// - a usage record whose `source_id` is stored is ignored, except that it completes one whose total
 ///   was 0; the run's totals grow by exactly what was inserted or completed.
-/// - an event whose once key the run has already is [`Error::Conflict`] in `append`.
+/// - an event whose once key the run has already is [`Error::Conflict`] in `append`. The result of a call has
+///   one by itself: see [`EventDraft::result_key`].
 /// - after a commit is visible to readers, [`AppendSignal::publish`] is called.
 #[async_trait]
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
