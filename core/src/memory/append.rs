@@ -189,7 +189,7 @@ impl Log {
             return self.require_admissible(admission);
         }
         if let Some(Transition::Fold(fold)) = &prepared.transition {
-            self.require_unfolded(run_id, fold)?;
+            fold.require(&self.head, run_id)?;
         }
         let run = self.run(run_id)?;
         prepared.require_begun(&run.status)?;
@@ -198,13 +198,6 @@ impl Log {
             self.require_lease(run, transition)?;
         }
         Ok(())
-    }
-
-    fn require_unfolded(&self, run: &RunId, fold: &NewCompaction) -> Result<()> {
-        if let Some(epoch) = fold.epoch {
-            self.head.require_held(run, epoch)?;
-        }
-        fold.require_last(self.head.last_compact_seq)
     }
 
     fn require_admissible(&self, admission: &Admission) -> Result<()> {

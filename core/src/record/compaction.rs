@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ThreadHead;
 use crate::{Error, RawJson, Result, RunId, ThreadId, Timestamp};
 
 /// Consecutive messages of a context window, by the seqs of the first and the last. Where the log has
@@ -90,9 +91,13 @@ pub struct Compaction {
 }
 
 impl NewCompaction {
-    /// `Conflict` where the thread's last compaction is not the one that this fold is made on.
-    pub fn require_last(&self, last: Option<u64>) -> Result<()> {
-        require_last(self.expected_last, last)
+    /// Judges it by the thread's head: `LeaseLost` where it is to be made by whoever holds the run and that has
+    /// changed, `Conflict` where another compaction came first.
+    pub fn require(&self, head: &ThreadHead, run: &RunId) -> Result<()> {
+        if let Some(epoch) = self.epoch {
+            head.require_held(run, epoch)?;
+        }
+        require_last(self.expected_last, head.last_compact_seq)
     }
 
     /// The record of it under these numbers.

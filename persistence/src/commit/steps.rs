@@ -37,19 +37,13 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
             Step::Ask(interaction) => statements.push(insert_interaction(dialect, interaction)),
             Step::Fold(compaction) => statements.extend(fold(dialect, compaction)),
             Step::Resume { thread, run, epoch, lease, at } => {
-                let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
-                update.bind(signed(*epoch)).push(", updated_at = ").bind(at.to_chrono());
-                of_run(&mut update, thread, run);
-                statements.push(update);
+                statements.push(change_hands(dialect, (thread, run), *epoch, *at));
                 statements.push(delete(dialect, "run_leases", thread, run));
                 statements
                     .extend(lease.iter().map(|lease| insert_lease(dialect, (thread, run), *epoch, lease)));
             }
             Step::Acquire { thread, run, epoch, lease, at } => {
-                let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
-                update.bind(signed(*epoch)).push(", updated_at = ").bind(at.to_chrono());
-                of_run(&mut update, thread, run);
-                statements.push(update);
+                statements.push(change_hands(dialect, (thread, run), *epoch, *at));
                 statements.push(insert_lease(dialect, (thread, run), *epoch, lease));
             }
             Step::Promote { thread, run, epoch, lease, at } => {
@@ -199,6 +193,19 @@ fn fold(dialect: Dialect, compaction: &Compaction) -> [Statement; 2] {
     update.bind(signed(compaction.compact_seq));
     update.push(" WHERE thread_id = ").bind(compaction.thread_id.as_str());
     [insert_row(dialect, "compactions", columns), update]
+}
+
+/// The epoch that a run has from now on.
+fn change_hands(
+    dialect: Dialect,
+    (thread, run): (&ThreadId, &RunId),
+    epoch: u64,
+    at: Timestamp,
+) -> Statement {
+    let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
+    update.bind(signed(epoch)).push(", updated_at = ").bind(at.to_chrono());
+    of_run(&mut update, thread, run);
+    update
 }
 
 fn of_run(statement: &mut Statement, thread: &ThreadId, run: &RunId) {

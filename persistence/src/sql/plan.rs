@@ -8,6 +8,8 @@
 //!
 //! PostgreSQL is asked where `RUNLEDGER_TEST_DATABASE_URL` names a server.
 
+mod fill;
+
 use std::time::Duration;
 
 use pretty_assertions::assert_eq;
@@ -29,6 +31,7 @@ use super::{
     tree, usage,
 };
 use crate::retention::PrunePolicy;
+use fill::fill;
 
 /// One statement of a reader and the index that must find its rows.
 struct Case {
@@ -451,108 +454,6 @@ fn erasing(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     let statement = erasure::of_tombstones(backend, &owner);
     case("erase, tombstones", "thread_heads", "ix_thread_heads_deleted", statement);
     case("erase, deletions", "deletions", "ix_deletions_by", erasure::of_deletions(backend, &owner));
-}
-
-/// Twenty thousand threads of a hundred owners, as many runs, and one thread with a long log.
-async fn fill(connection: &DatabaseConnection) {
-    let (time, far, jsonb) = match connection.get_database_backend() {
-        DatabaseBackend::Sqlite => (
-            "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1767225600 + i, 'unixepoch')",
-            "'2100-01-01T00:00:00+00:00'",
-            "'{}'",
-        ),
-        _ => ("to_timestamp(1767225600 + i)", "to_timestamp(4102444800)", "CAST('{}' AS jsonb)"),
-    };
-    let numbers =
-        |n: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) ");
-    let event = "CASE WHEN i % 4 = 0 THEN 'message' ELSE 'trace' END";
-    for statement in [
-        format!(
-            "{} INSERT INTO threads (thread_id, owner_id, status, kind, lifecycle, config, metadata, created_at, updated_at)
-             SELECT 't' || i, 'o' || (i % 100), CASE WHEN i % 3 = 0 THEN 'busy' ELSE 'idle' END, 'root', 'detached',
-                    {jsonb}, {jsonb}, {time}, {time} FROM n",
-            numbers(20_000)
-        ),
-        format!(
-            "{} INSERT INTO thread_heads (thread_id, owner_id, parent_thread_id, state, next_seq, updated_at)
-             SELECT 't' || i, 'o' || (i % 100), CASE WHEN i % 10 = 0 THEN 't' || (i / 10) END, 'open', 1, {time} FROM n",
-            numbers(20_000)
-        ),
-        format!(
-            "{} INSERT INTO runs (thread_id, run_id, owner_id, status, visibility, operation_kind, multitask_strategy,
-                                  idempotency_key, metadata, kwargs, epoch, first_seq, last_seq, created_at, updated_at)
-             SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-r' || (i % 100), 'o' || ((1 + i / 100) % 100),
-                    CASE WHEN i % 5 = 0 THEN 'error' ELSE 'success' END,
-                    CASE WHEN i % 50 = 0 THEN 'superseded' ELSE 'shown' END, 'run', 'reject',
-                    't' || (1 + i / 100) || '-k' || (i % 100), {jsonb}, {jsonb}, 1, (i % 100) * 100, (i % 100) * 100 + 99,
-                    {time}, {time} FROM n",
-            numbers(20_000)
-        ),
-        format!(
-            "{} INSERT INTO run_events (thread_id, seq, run_id, once_key, event_type, category, item_kind, item_status,
-                                        content, content_bytes, truncated, created_at)
-             SELECT CASE WHEN i <= 10000 THEN 't1' ELSE 't' || (2 + i % 500) END, i,
-                    CASE WHEN i <= 10000 THEN 't1-r' || (i / 100) ELSE 'r' || i END,
-                    CASE WHEN i % 100 = 0 THEN 'once-' || i END, 'item.completed', {event}, 'agent_message', 'completed',
-                    '\"some content of an event\"', 24, false, {time} FROM n",
-            numbers(20_000)
-        ),
-        format!(
-            "{} INSERT INTO thread_items (thread_id, run_id, item_id, item_kind, status, started_seq, updated_seq, started_at)
-             SELECT CASE WHEN i <= 5000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-r' || (i / 50), 't1-i' || i,
-                    'tool_call', CASE WHEN i % 100 = 0 THEN 'in_progress' WHEN i % 10 = 1 THEN 'failed' ELSE 'completed' END, i * 2, i * 2, {time} FROM n",
-            numbers(40_000)
-        ),
-        format!(
-            "{} INSERT INTO usage_records (thread_id, source_id, owner_id, run_id, caller, model, estimated, created_at)
-             SELECT CASE WHEN i <= 1000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-s' || i, 'o' || (i % 100), 't1-r' || (15 + i % 10),
-                    'lead_agent', 'm', false, {time} FROM n",
-            numbers(40_000)
-        ),
-        format!(
-            "{} INSERT INTO run_leases (thread_id, run_id, worker_id, epoch, expires_at)
-             SELECT 't' || i, 't' || i || '-r1', 'w' || (i % 1000), 1,
-                    CASE WHEN i % 500 = 0 THEN {time} ELSE {far} END FROM n",
-            numbers(10_000)
-        ),
-        format!(
-            "{} INSERT INTO compactions (thread_id, compact_seq, note_seq, folded, active_window, through_seq,
-                                         before_tokens, after_tokens, run_id, created_at)
-             SELECT 't' || (1 + i / 10), i, i, '[]', '[]', i, 2, 1, 't1-r' || (i % 100), {time} FROM n",
-            numbers(20_000)
-        ),
-        format!(
-            "{} INSERT INTO interactions (thread_id, interaction_id, owner_id, run_id, kind, request, status, created_at)
-             SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-q' || (i % 100), 'o' || (i % 100), 'r', 'approval', '{{}}',
-                    CASE WHEN i % 3 = 0 THEN 'open' ELSE 'answered' END, {time} FROM n",
-            numbers(20_000)
-        ),
-        // Every tenth thread has a parent, and few are ephemeral.
-        "UPDATE threads SET parent_thread_id = 't' || (1 + CAST(substr(thread_id, 2) AS bigint) / 100),
-           lifecycle = CASE WHEN thread_id LIKE '%00' THEN 'ephemeral' ELSE 'linked' END
-         WHERE thread_id LIKE '%0'"
-            .to_owned(),
-        "UPDATE thread_heads SET parent_thread_id = 't' || (1 + CAST(substr(thread_id, 2) AS bigint) / 100)
-         WHERE thread_id LIKE '%0'"
-            .to_owned(),
-        "UPDATE thread_heads SET state = 'deleted' WHERE thread_id LIKE '%999'".to_owned(),
-        format!(
-            "{} INSERT INTO deletions (thread_id, from_seq, through_seq, reason, deleted_by, deleted_at)
-             SELECT 't' || (1 + i / 100), i, i, 'run deleted', CASE WHEN i % 10 = 0 THEN 'o' || (i / 10) END, {time}
-             FROM n",
-            numbers(20_000)
-        ),
-        format!(
-            "{} INSERT INTO agent_runs (agent_run_id, agent, owner_id, thread_id, run_id, parent_agent_run_id, goal, status,
-                                        steps, started_at, created_at)
-             SELECT 'a' || i, 'crew.' || (i % 50), 'o' || (i % 100), 't' || i, 't' || i || '-r1',
-                    CASE WHEN i % 10 = 0 THEN 'a' || (i % 100) END, 'a goal', 'completed',
-                    CASE WHEN i % 1000 = 0 THEN NULL ELSE {jsonb} END, {time}, {time} FROM n",
-            numbers(20_000)
-        ),
-    ] {
-        connection.execute_unprepared(&statement).await.unwrap();
-    }
 }
 
 /// The statement with its values written out, for where no parameter can stand.

@@ -265,6 +265,32 @@ fn key(backend: DatabaseBackend, by: UsageBy) -> String {
     }
 }
 
+/// The sums of tokens that every row of sums has.
+#[derive(Debug, FromQueryResult)]
+struct Tokens {
+    input_tokens: i64,
+    output_tokens: i64,
+    total_tokens: i64,
+    cache_read_tokens: i64,
+    cache_write_tokens: i64,
+    reasoning_tokens: i64,
+}
+
+impl TryFrom<Tokens> for TokenCounts {
+    type Error = Error;
+
+    fn try_from(sums: Tokens) -> Result<Self> {
+        Ok(Self {
+            input: count(sums.input_tokens)?,
+            output: count(sums.output_tokens)?,
+            total: count(sums.total_tokens)?,
+            cache_read: count(sums.cache_read_tokens)?,
+            cache_write: count(sums.cache_write_tokens)?,
+            reasoning: count(sums.reasoning_tokens)?,
+        })
+    }
+}
+
 /// One row of a report.
 #[derive(Debug, FromQueryResult)]
 struct Keyed {
@@ -273,12 +299,8 @@ struct Keyed {
     priced_calls: i64,
     runs: i64,
     estimated_calls: i64,
-    input_tokens: i64,
-    output_tokens: i64,
-    total_tokens: i64,
-    cache_read_tokens: i64,
-    cache_write_tokens: i64,
-    reasoning_tokens: i64,
+    #[sea_orm(nested)]
+    tokens: Tokens,
     cost_nanos: i64,
 }
 
@@ -291,14 +313,7 @@ impl TryFrom<Keyed> for UsageSum {
             llm_calls: count(row.llm_calls)?,
             estimated_calls: count(row.estimated_calls)?,
             runs: count(row.runs)?,
-            tokens: TokenCounts {
-                input: count(row.input_tokens)?,
-                output: count(row.output_tokens)?,
-                total: count(row.total_tokens)?,
-                cache_read: count(row.cache_read_tokens)?,
-                cache_write: count(row.cache_write_tokens)?,
-                reasoning: count(row.reasoning_tokens)?,
-            },
+            tokens: row.tokens.try_into()?,
             cost_nanos: count(row.cost_nanos)?,
             unpriced_calls: count(row.llm_calls.saturating_sub(row.priced_calls))?,
         })
@@ -311,12 +326,8 @@ struct Sum {
     model: String,
     llm_calls: i64,
     runs: i64,
-    input_tokens: i64,
-    output_tokens: i64,
-    total_tokens: i64,
-    cache_read_tokens: i64,
-    cache_write_tokens: i64,
-    reasoning_tokens: i64,
+    #[sea_orm(nested)]
+    tokens: Tokens,
     cost_nanos: i64,
     subagent_tokens: i64,
     middleware_tokens: i64,
@@ -330,14 +341,7 @@ fn combine(sums: Vec<Sum>) -> Result<UsageBreakdown> {
         let usage = ModelUsage {
             llm_calls: count(sum.llm_calls)?,
             runs: count(sum.runs)?,
-            tokens: TokenCounts {
-                input: count(sum.input_tokens)?,
-                output: count(sum.output_tokens)?,
-                total: count(sum.total_tokens)?,
-                cache_read: count(sum.cache_read_tokens)?,
-                cache_write: count(sum.cache_write_tokens)?,
-                reasoning: count(sum.reasoning_tokens)?,
-            },
+            tokens: sum.tokens.try_into()?,
             cost_nanos: count(sum.cost_nanos)?,
         };
         add(&mut breakdown.totals, &usage, count(sum.subagent_tokens)?, count(sum.middleware_tokens)?);

@@ -13,9 +13,9 @@ use runledger_core::commit::ContentSize;
 use runledger_core::view::items::ItemChange;
 use runledger_core::{
     Admission, AgentRunId, CHILD_THREAD, CancelAction, Claim, Compaction, Error, Estimate, Event, EventDraft,
-    Expected, HeadState, Interaction, InteractionId, InteractionStatus, JournalMark, NewCompaction, NewLease,
-    NewThread, Outcome, OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, Scope, SourceId, Thread,
-    ThreadHead, ThreadId, Timestamp, TotalsChange, Transition, UsageRecord, WhenTaken,
+    Expected, HeadState, Interaction, InteractionId, InteractionStatus, JournalMark, NewLease, NewThread,
+    Outcome, OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, Scope, SourceId, Thread, ThreadHead,
+    ThreadId, Timestamp, TotalsChange, Transition, UsageRecord, WhenTaken,
 };
 
 pub(super) use note::thread_status;
@@ -413,7 +413,7 @@ fn require_run(facts: &Facts, head: &ThreadHead, commit: &Prepared) -> Result<()
         };
     }
     if let Some(Transition::Fold(fold)) = &commit.transition {
-        require_unfolded(head, run_id, fold)?;
+        fold.require(head, run_id)?;
     }
     if facts.assumed && head.active_run_id.as_ref() == Some(run_id) && commit.transition.is_none() {
         return Ok(());
@@ -442,14 +442,6 @@ fn require_open(facts: &Facts, commit: &Prepared, admission: &Admission) -> Resu
         Some(InteractionStatus::Open) => Ok(()),
         Some(status) => Err(Error::conflict("interaction", "open", status)),
     }
-}
-
-/// A fold is of the window that it was made of, by whoever still holds the run.
-fn require_unfolded(head: &ThreadHead, run: &RunId, fold: &NewCompaction) -> Result<(), Error> {
-    if let Some(epoch) = fold.epoch {
-        head.require_held(run, epoch)?;
-    }
-    fold.require_last(head.last_compact_seq)
 }
 
 /// What a step asks of the run's lease.
