@@ -32,6 +32,11 @@ lint:
 test:
     cargo test {{crates}}
 
+# tests that everything is read the same where another crate switches serde_json/arbitrary_precision on
+precision:
+    cargo fmt --manifest-path precision/Cargo.toml -- --check
+    cargo test --manifest-path precision/Cargo.toml --locked
+
 # breaks things on purpose (short or long) and prints what was broken and what was found
 chaos form="short":
     .ci/chaos {{form}}
@@ -58,7 +63,7 @@ image:
 
 # runs what must pass each time, with the seconds of each step
 ci:
-    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test chaos
+    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test precision chaos
 
 # measures appends and pages (criterion)
 bench *arguments:

@@ -12,9 +12,14 @@ use runledger_migration::DEFAULT_DATABASE_URL;
 use crate::command::agent_runs::{AgentRunArgs, AgentRunsArgs};
 use crate::command::context::{CompactArgs, ContextArgs};
 use crate::command::copy::{ArchiveArgs, CopyArgs};
+use crate::command::export::ExportArgs;
+use crate::command::fork::{BlobArgs, ForkArgs};
 use crate::command::prune::PruneArgs;
+use crate::command::search::{ReindexArgs, SearchArgs};
 use crate::command::spool::SpoolArgs;
+use crate::command::turns::{ItemsArgs, TurnsArgs};
 use crate::command::upkeep::{BackupArgs, DeletionsArgs, EraseOwnerArgs, VacuumArgs};
+use crate::command::verify::{RebuildArgs, VerifyArgs};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -48,6 +53,10 @@ pub enum Command {
     Messages(LogArgs),
     /// List the events of a thread or a run.
     Events(EventsArgs),
+    /// List the turns of a thread: its runs, with what was said or with all their items.
+    Turns(TurnsArgs),
+    /// List the items of a thread or a run, those in progress included.
+    Items(ItemsArgs),
     /// Sum up model calls, tokens and cost: of a thread or a run, or of all by model, day, owner and more.
     Usage(UsageArgs),
     /// List agent runs, newest first, without their outputs and steps.
@@ -60,12 +69,26 @@ pub enum Command {
     Context(ContextArgs),
     /// Replace old messages of a thread's context window by a note; the log keeps them.
     Compact(CompactArgs),
+    /// Make a thread of the beginning of another. The same call again goes on where it was cut short.
+    Fork(ForkArgs),
+    /// Write a large part of a payload, which its event only names.
+    Blob(BlobArgs),
+    /// Find what was said and what tools returned, newest first.
+    Search(SearchArgs),
+    /// Make the index of `search` anew, or bring it up to date.
+    Reindex(ReindexArgs),
+    /// Write a thread in the shape that another system reads: OpenAI, LangChain, DeerFlow, Codex.
+    Export(ExportArgs),
     /// Write threads to files, or read them from there.
     Archive(ArchiveArgs),
     /// Copy threads from one place to another, with everything of them.
     Copy(CopyArgs),
     /// Remove old events and give their space back; runs, usage and threads stay.
     Prune(PruneArgs),
+    /// Compare what is stored with itself; findings are exit code 1.
+    Verify(VerifyArgs),
+    /// Make the item index anew from the log.
+    Rebuild(RebuildArgs),
     /// List what was deleted, by whom and why, newest first.
     Deletions(DeletionsArgs),
     /// Take an owner's name off everything, or delete everything of an owner.
@@ -160,6 +183,9 @@ pub enum Format {
     MiniSweAgent,
     /// Recorded LangChain callbacks, `*.jsonl`.
     Callbacks,
+    /// Rollouts of Codex, `*.jsonl` and `*.jsonl.zst`: read line by line, damage is reported; of a file that was
+    /// imported before only what was appended is read.
+    CodexRollout,
 }
 
 /// Arguments of `import`.
@@ -169,7 +195,7 @@ pub struct ImportArgs {
     #[arg(value_enum)]
     pub format: Format,
 
-    /// Files, or folders whose matching files are taken, subfolders included. All are read and
+    /// Files, or folders whose matching files are taken, subfolders included. All but rollouts are read and
     /// checked before the first is written.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -436,7 +462,7 @@ impl Command {
     /// Whether errors are to be JSON too.
     pub(crate) fn wants_json(&self) -> bool {
         match self {
-            Self::Demo(_) | Self::Migrate(_) => false,
+            Self::Demo(_) | Self::Migrate(_) | Self::Export(_) => false,
             Self::Import(args) => args.json,
             Self::Threads(args) => args.reader.json,
             Self::Runs(args) => args.reader.json,
@@ -444,13 +470,21 @@ impl Command {
             Self::AgentRun(args) => args.reader.json,
             Self::Messages(args) => args.reader.json,
             Self::Events(args) => args.reader.json,
+            Self::Turns(args) => args.reader.json,
+            Self::Items(args) => args.reader.json,
             Self::Usage(args) => args.reader.json,
             Self::Replay(args) => args.reader.json,
             Self::Context(args) => args.openai || args.reader.json,
             Self::Compact(args) => args.reader.json,
+            Self::Fork(args) => args.reader.json,
+            Self::Blob(args) => args.reader.json,
+            Self::Search(args) => args.reader.json,
+            Self::Reindex(args) => args.reader.json,
             Self::Archive(args) => args.wants_json(),
             Self::Copy(args) => args.selection.json,
             Self::Prune(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Rebuild(args) => args.json,
             Self::Deletions(args) => args.json,
             Self::EraseOwner(args) => args.json,
             Self::Backup(_) => false,

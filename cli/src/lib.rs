@@ -34,9 +34,14 @@ pub use command::context::{CompactArgs, ContextArgs};
 pub use command::copy::{
     ArchiveArgs, ArchiveCommand, ArchiveExportArgs, ArchiveImportArgs, CopyArgs, PlaceUrl, SelectionArgs,
 };
+pub use command::export::{ExportArgs, Shape};
+pub use command::fork::{BlobArgs, ForkArgs, ItemOfRun};
 pub use command::prune::PruneArgs;
+pub use command::search::{ReindexArgs, SearchArgs};
 pub use command::spool::{SpoolArgs, SpoolCommand, SpoolListArgs, SpoolRecoverArgs};
+pub use command::turns::{First, ItemsArgs, TurnsArgs, View};
 pub use command::upkeep::{BackupArgs, DeletionsArgs, EraseOwnerArgs, VacuumArgs};
+pub use command::verify::{RebuildArgs, VerifyArgs};
 pub use failure::{Failure, Shown};
 pub use output::Output;
 use runledger_persistence::SqlLedger;
@@ -138,6 +143,22 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::readers::events(args, &ledger, output).await).await
         }
+        Command::Turns(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::turns::turns(args, &ledger, output).await).await
+        }
+        Command::Items(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::turns::items(args, &ledger, output).await).await
+        }
+        Command::Verify(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::verify::verify(args, &ledger, output).await).await
+        }
+        Command::Rebuild(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::verify::rebuild(args, &ledger, output).await).await
+        }
         Command::Usage(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::usage::usage(args, &ledger, output).await).await
@@ -149,6 +170,26 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Compact(args) => {
             let ledger = database::open(&args.reader.database.database_url).await?;
             closing(&ledger, command::context::compact(args, &ledger, output).await).await
+        }
+        Command::Fork(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::fork::fork(args, &ledger, output).await).await
+        }
+        Command::Blob(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::fork::blob(args, &ledger, output).await).await
+        }
+        Command::Search(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::search::search(args, &ledger, output).await).await
+        }
+        Command::Reindex(args) => {
+            let ledger = database::open(&args.reader.database.database_url).await?;
+            closing(&ledger, command::search::reindex(args, &ledger, output).await).await
+        }
+        Command::Export(args) => {
+            let ledger = database::open(&args.database.database_url).await?;
+            closing(&ledger, command::export::run(args, &ledger, output).await).await
         }
         Command::Migrate(_) => Ok(()),
     }

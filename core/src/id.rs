@@ -132,6 +132,10 @@ id_types! {
     WorkerId = "worker_id";
     /// One model call, in the ids of whoever counted it. Unique within its thread.
     SourceId = "source_id";
+    /// What an import reads, by what it holds: a file keeps it when it is moved.
+    ImportSource = "source";
+    /// Part of a source that is no record. Unique within its thread.
+    QuarantineId = "quarantine_id";
 }
 
 /// What tells the id of a call that the run was told of from one that it saw itself.

@@ -389,8 +389,11 @@ mod tests {
                 prop_assert_eq!(RawJson::from_stored(&crate::text::unescape_jsonb(&kept)).canonical(), canonical.clone());
             }
             if RawJson::parse("text", &text).is_ok() {
+                // A number is compared by its digits: what is read into a float may differ in the last of them.
+                let is_exact = document.decode::<Value>().is_ok();
+                prop_assert!(!is_exact || document.is_same_value(&canonical), "{} {}", document, canonical);
                 let plain = |raw: &RawJson| raw.decode_lossy::<Value>().ok();
-                if let (Some(one), Some(other)) = (plain(&document), plain(&canonical)) {
+                if let (Some(one), Some(other), false) = (plain(&document), plain(&canonical), is_exact) {
                     prop_assert!(RawJson::from(one).is_same_value(&RawJson::from(other)), "{} {}", document, canonical);
                 }
             }

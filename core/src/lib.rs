@@ -11,6 +11,7 @@
 //! | [`commit`] | the one write, and everything about it that needs no database |
 //! | [`store`] | one trait for each store, and [`Ledger`], which hands them out and admits and ends runs |
 //! | [`view`] | pure functions of records: the item index, the shapes of other systems |
+//! | [`verify`] | whether what is stored of a thread agrees with itself |
 //! | [`text`] | what databases refuse, and what is too long |
 //! | [`MemoryLedger`] | the reference implementation |
 //! | `testing` | the conformance kit, with the feature of that name |
@@ -62,12 +63,14 @@ mod json;
 mod memory;
 mod number;
 mod page;
+mod raw_object;
 pub mod record;
 mod scope;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod verify;
 pub mod view;
 mod wire;
 
@@ -78,13 +81,14 @@ pub use commit::{
 };
 pub use error::{Applied, BoxError, Error, ErrorKind, Result};
 pub use id::{
-    AgentRunId, AssistantId, CallId, InteractionId, ItemId, MAX_ID_BYTES, OwnerId, RunId, SourceId, TaskId,
-    ThreadId, WorkerId,
+    AgentRunId, AssistantId, CallId, ImportSource, InteractionId, ItemId, MAX_ID_BYTES, OwnerId,
+    QuarantineId, RunId, SourceId, TaskId, ThreadId, WorkerId,
 };
 pub use json::RawJson;
 pub use memory::MemoryLedger;
 pub use number::Decimal;
 pub use page::{Cursor, DEFAULT_LIMIT, ListRange, MAX_LIMIT, Page, SeqPage, SeqRange, SeqScan};
+pub use raw_object::RawObject;
 pub use record::*;
 pub use scope::Scope;
 pub use store::*;

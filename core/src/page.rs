@@ -157,16 +157,16 @@ impl Cursor {
         Ok((at, first, second))
     }
 
-    /// The position of a deletion.
+    /// The position of what is about a number of a thread's log: an event, a deletion.
     #[must_use]
-    pub fn at_deletion(deleted_at: Timestamp, thread: &ThreadId, from_seq: u64) -> Self {
-        Self::at_pair(deleted_at, thread.as_str(), &from_seq.to_string())
+    pub fn at_seq(at: Timestamp, thread: &ThreadId, seq: u64) -> Self {
+        Self::at_pair(at, thread.as_str(), &seq.to_string())
     }
 
-    /// The time, thread and first number of a cursor of [`Cursor::at_deletion`], for those who implement a store.
-    pub fn deletion_position(&self) -> Result<(Timestamp, &str, u64)> {
-        let (at, thread, from_seq) = self.pair_position()?;
-        Ok((at, thread, from_seq.parse().map_err(|_| invalid_cursor())?))
+    /// The time, thread and number of a cursor of [`Cursor::at_seq`], for those who implement a store.
+    pub fn seq_position(&self) -> Result<(Timestamp, &str, u64)> {
+        let (at, thread, seq) = self.pair_position()?;
+        Ok((at, thread, seq.parse().map_err(|_| invalid_cursor())?))
     }
 
     /// Takes a cursor that a listing returned earlier.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, Applied, CancelAction, Claim, Claimable, Error, Estimate, EventDraft, Finish, JournalMark,
-    Lease, Ledger, ListRange, MemoryLedger, NewLease, NewRun, NewThread, Outcome, Page, Reservation, Reserve,
+    Admission, Applied, CancelAction, Claim, Claimable, Error, EventDraft, Finish, JournalMark, Lease,
+    Ledger, ListRange, MemoryLedger, NewLease, NewRun, NewThread, Outcome, Page, Reservation, Reserve,
     Result, Run, RunFilter, RunId, RunProgress, RunStatus, RunStore, Scope, Stores, Sweep, ThreadId,
     Timestamp, Visibility, WorkerId,
 };
@@ -90,9 +90,9 @@ impl RunStore for Disturbed {
         thread: &ThreadId,
         run: &RunId,
         epoch: u64,
-        estimate: Estimate,
+        given: Reserve,
     ) -> Result<()> {
-        self.inner.release(scope, thread, run, epoch, estimate).await
+        self.inner.release(scope, thread, run, epoch, given).await
     }
 
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {

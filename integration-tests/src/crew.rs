@@ -301,6 +301,7 @@ fn record(run: &ManagedRun, step: u64) -> Result<()> {
         tokens: TokenCounts::of(10 + step, 1),
         caller: Caller::lead_agent(),
         model: Some("m"),
+        price: None,
         child_thread_id: None,
         at: Timestamp::now(),
     });

@@ -256,6 +256,7 @@ impl RunScript {
                 caller: Caller::lead_agent(),
                 model: None,
                 tokens: tokens(step),
+                price: None,
                 child_thread_id: None,
                 at: happened,
             });

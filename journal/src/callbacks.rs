@@ -6,6 +6,8 @@
 
 use runledger_core::{Caller, Category, ItemMark, RawJson, TaskId, ThreadId, Timestamp, TokenCounts};
 
+use crate::pricing::Price;
+
 /// What every callback says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -196,6 +198,8 @@ pub struct ExternalUsage<'a> {
     pub model: Option<&'a str>,
     /// What it took.
     pub tokens: TokenCounts,
+    /// What it cost, where whoever counted it knows; else it is priced as the runtime's own calls are.
+    pub price: Option<Price>,
     /// The sub-agent's thread, where its own record of the call is.
     pub child_thread_id: Option<ThreadId>,
     /// When it was told.

@@ -84,6 +84,7 @@ mod intake;
 mod lifecycle;
 mod mapping;
 mod message;
+mod pricing;
 mod queue;
 mod report;
 mod run_journal;
@@ -96,6 +97,7 @@ pub use lifecycle::{
     Admission, ManagedRun, ManagerSettings, OnClaimed, OnExpired, QueuedRun, RunManager, StopReason, Takeover,
 };
 pub use mapping::ItemIds;
+pub use pricing::{Price, PricedCall, Pricer, RESERVED};
 pub use report::{FinishedRun, QUARANTINED, Quarantined, Report};
 pub use run_journal::{Overflow, RunJournal, Settings, SpoolSettings, user_message};
 

@@ -4,91 +4,7 @@
 //! surrogates, huge numbers and blobs survive in what is stored, and replacement characters
 //! occur in summaries only.
 
-use std::fmt;
-
-use runledger_core::{ContentText, RawJson, text};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-
-/// A JSON object as its fields' text, in order.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RawObject(Vec<(String, RawJson)>);
-
-impl<'de> Deserialize<'de> for RawObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = RawObject;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
-                let mut fields = Vec::with_capacity(map.size_hint().unwrap_or(8));
-                while let Some(field) = map.next_entry::<String, RawJson>()? {
-                    fields.push(field);
-                }
-                Ok(RawObject(fields))
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
-}
-
-impl RawObject {
-    /// The object, or `None` where it is none (or a key of it is no text).
-    pub(crate) fn parse(json: &RawJson) -> Option<Self> {
-        if json.is_object() { json.decode().ok() } else { None }
-    }
-
-    /// The field's text; of several with the name, the last.
-    pub(crate) fn get(&self, name: &str) -> Option<&RawJson> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
-    }
-
-    /// The field where it is a string that is not empty, with U+FFFD for lone surrogates.
-    pub(crate) fn string(&self, name: &str) -> Option<String> {
-        let value = self.get(name)?;
-        let text = value.decode_lossy::<String>().ok()?;
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// The field as a nested object.
-    pub(crate) fn object(&self, name: &str) -> Option<Self> {
-        Self::parse(self.get(name)?)
-    }
-
-    /// Adds a field at the end, or replaces the one with that name.
-    pub(crate) fn set(&mut self, name: &str, value: RawJson) {
-        match self.0.iter_mut().rev().find(|(key, _)| key == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
-    }
-
-    /// Takes fields out.
-    pub(crate) fn without(mut self, names: &[&str]) -> Self {
-        self.0.retain(|(key, _)| !names.contains(&key.as_str()));
-        self
-    }
-
-    /// The object's text.
-    pub(crate) fn to_json(&self) -> RawJson {
-        let mut out = String::with_capacity(
-            2 + self.0.iter().map(|(k, v)| k.len() + v.as_str().len() + 4).sum::<usize>(),
-        );
-        out.push('{');
-        for (index, (key, value)) in self.0.iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            out.push_str(RawJson::string(key).as_str());
-            out.push(':');
-            out.push_str(value.as_str());
-        }
-        out.push('}');
-        RawJson::from_stored(&out)
-    }
-}
+use runledger_core::{ContentText, RawJson, RawObject, text};
 
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,11 +88,6 @@ fn is_true(value: &RawJson) -> bool {
     !matches!(value.as_str(), "null" | "false" | "0" | "\"\"" | "[]" | "{}" | "0.0")
 }
 
-/// The elements of a JSON array as text; none where it is no array.
-pub(crate) fn elements(json: &RawJson) -> Vec<RawJson> {
-    if json.as_str().starts_with('[') { json.decode().unwrap_or_default() } else { Vec::new() }
-}
-
 /// How deep messages are looked for in what a chain returned.
 const DEPTH: usize = 6;
 
@@ -201,7 +112,7 @@ fn collect(json: &RawJson, depth: usize, found: &mut Vec<Message>) {
             }
         }
     } else {
-        for element in elements(json) {
+        for element in json.elements() {
             collect(&element, depth - 1, found);
         }
     }
@@ -214,15 +125,6 @@ mod tests {
 
     fn json(text: &str) -> RawJson {
         RawJson::parse("test", text).unwrap()
-    }
-
-    #[test]
-    fn fields_keep_their_text() {
-        let text = "{\"content\":\"caf\\udce9\",\"n\":1e400,\"id\":null}";
-        let object = RawObject::parse(&json(text)).unwrap();
-        assert_eq!(object.to_json().as_str(), text);
-        assert_eq!(object.string("content").as_deref(), Some("caf\u{fffd}"));
-        assert_eq!(object.string("id"), None);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use runledger_core::view::transcript::Told;
 use runledger_core::{
     Abort, Applied, Caller, Category, ClaimedItem, Commit, Compaction, ContentText, Error, ErrorKind,
     EventDraft, EventType, Fold, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, Limits,
-    NewInteraction, NewRun, Origin, Outcome, PendingCall, RawJson, Reservation, Reserve, Result, Run, RunId,
-    RunStatus, Scope, ThreadId, Timestamp, ToolCall, Transition, UserMessage, WhenTaken, event_type,
+    NewInteraction, NewRun, Origin, Outcome, PendingCall, RawJson, Reservation, Reserve, ReservedFor, Result,
+    Run, RunId, RunStatus, Scope, ThreadId, Timestamp, ToolCall, Transition, UserMessage, WhenTaken,
+    event_type,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,8 @@ use crate::callbacks::{
     ChainEnd, ChainStart, ChatModelStart, ExternalUsage, Failed, ItemRecord, LlmEnd, LlmStart,
     MiddlewareRecord, RuntimeCallbacks, SubagentRecord, ToolEnd, ToolError, ToolStart,
 };
-use crate::mapping::{Counting, Mapper, Recorded, resumed};
+use crate::mapping::{Billing, Counting, Mapper, Recorded, resumed};
+use crate::pricing::Pricer;
 use crate::queue::{Entry, FinishEntry, Shared, Size};
 use crate::report::{FinishedRun, Report};
 use crate::sender::{Sender, Target};
@@ -51,10 +53,14 @@ pub struct Settings {
     pub cancel: Option<CancellationToken>,
     /// Whether model calls are counted.
     pub track_usage: bool,
-    /// Whether a counted call that failed, or never ended, is given an estimate of its input, because its
-    /// provider bills it: a token for four bytes of text and four a message. Without, it is counted with no
-    /// tokens. Its usage record says that it is estimated in either case.
+    /// Whether a counted call of which nobody told what it took (it failed, or never ended, or its provider says
+    /// nothing of usage) is given an estimate, because its provider bills it: a token for four bytes of text and
+    /// four a message, of what it was shown and of what it answered. Without, it is counted with no tokens. Its
+    /// usage record says that it is estimated in either case.
     pub estimate_failed: bool,
+    /// What counted calls cost. Without one, or where it has no price, a call costs what was set aside for it: see
+    /// [`RunJournal::reserve`].
+    pub pricer: Option<Arc<dyn Pricer>>,
 }
 
 impl Default for Settings {
@@ -71,17 +77,19 @@ impl Default for Settings {
             cancel: None,
             track_usage: true,
             estimate_failed: true,
+            pricer: None,
         }
     }
 }
 
 impl Settings {
-    fn counting(&self) -> Counting {
-        match (self.track_usage, self.estimate_failed) {
+    fn billing(&self) -> Billing {
+        let counting = match (self.track_usage, self.estimate_failed) {
             (false, _) => Counting::Nothing,
             (true, false) => Counting::Told,
             (true, true) => Counting::Estimates,
-        }
+        };
+        Billing { counting, pricer: self.pricer.clone() }
     }
 }
 
@@ -147,13 +155,14 @@ pub struct RunJournal {
     ledger: Ledger,
     scope: Scope,
     run: Run,
+    billing: Billing,
     cancel: CancellationToken,
 }
 
 /// A person's message as an event of an admission's input.
 #[must_use]
 pub fn user_message(id: ItemId, content: RawJson, at: Timestamp) -> EventDraft {
-    let payload = UserMessage { content, extra: None };
+    let payload = UserMessage { content, ..UserMessage::default() };
     let mark = ItemMark::new(id, ItemKind::UserMessage, ItemStatus::Completed);
     EventDraft {
         caller: Some(Caller::lead_agent()),
@@ -190,7 +199,7 @@ impl RunJournal {
             new.admission.first_human_message = first_said(&new.input);
         }
         make_folder(&settings).await?;
-        let mapper = Mapper::new(new.run_id.clone(), settings.counting(), &new.input);
+        let mapper = Mapper::new(new.run_id.clone(), settings.billing(), &new.input);
         let admitted = ledger.admit(scope, new).await?;
         if !admitted.created {
             return Err(Error::already_exists("run", &admitted.run.run_id));
@@ -216,7 +225,7 @@ impl RunJournal {
         if !run.status.is_active() {
             return Err(Error::conflict("run status", "pending or running", &run.status));
         }
-        let mapper = Mapper::new(run.run_id.clone(), settings.counting(), input);
+        let mapper = Mapper::new(run.run_id.clone(), settings.billing(), input);
         Self::open(ledger, scope, run, mapper, settings, 0)
     }
 
@@ -251,7 +260,7 @@ impl RunJournal {
         run: Run,
         settings: Settings,
     ) -> Result<Self> {
-        let mapper = resumed::read(ledger, scope, &run, settings.counting()).await?;
+        let mapper = resumed::read(ledger, scope, &run, settings.billing()).await?;
         // After the log was read: whoever wrote since under the same epoch has the ordinal, and this journal is
         // told by its first commit.
         let head = ledger.threads().head(scope, &run.thread_id).await?;
@@ -267,7 +276,7 @@ impl RunJournal {
         input: &[EventDraft],
         settings: Settings,
     ) -> Result<Self> {
-        let mapper = Mapper::new(run.run_id.clone(), settings.counting(), input);
+        let mapper = Mapper::new(run.run_id.clone(), settings.billing(), input);
         Self::open(ledger, scope, run, mapper, settings, 0)
     }
 
@@ -279,6 +288,7 @@ impl RunJournal {
         settings: Settings,
         ordinal: u64,
     ) -> Result<Self> {
+        let billing = settings.billing();
         let runtime = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid("runtime", "is missing; open a journal inside a tokio runtime"))?;
         let bound = match &settings.overflow {
@@ -299,7 +309,7 @@ impl RunJournal {
         let sender = Sender::new(ledger.clone(), scope.clone(), target, settings.clone(), cancel.clone());
         let most = Size::of_commit(bound);
         runtime.spawn(Writer::new(Arc::clone(&shared), settings, head, most, sender).run());
-        Ok(Self { shared, ledger: ledger.clone(), scope: scope.clone(), run, cancel })
+        Ok(Self { shared, ledger: ledger.clone(), scope: scope.clone(), run, billing, cancel })
     }
 
     /// The run as it was admitted, or resumed.
@@ -347,11 +357,27 @@ impl RunJournal {
     /// comes back. So it is asked for before each call, and of calls that start together each settles one.
     /// `Refused` says which limit ends the run: [`Outcome::budget_exhausted`].
     /// A sub-agent's allowance is [`Ledger::delegate`].
+    ///
+    /// A call without a price of [`Settings::pricer`] costs what was set aside for it. `InvalidInput` where nothing
+    /// would ever be counted against a limit: the journal counts no calls, or the run's cost is limited and
+    /// neither a pricer nor `wanted` says what a call costs.
     pub async fn reserve(&self, wanted: Reserve) -> Result<Reservation> {
+        if self.billing.counting == Counting::Nothing {
+            let reason =
+                "is off, so that no call is ever counted against a budget; count calls, or do not reserve";
+            return Err(Error::invalid("track_usage", reason));
+        }
+        let is_priced = self.billing.pricer.is_some() || wanted.estimate.cost_nanos > 0;
+        if self.run.budget.max_cost_nanos.is_some() && !is_priced {
+            let reason =
+                "is missing, and the run's cost is limited; give a pricer, or what the call may cost";
+            return Err(Error::invalid("pricer", reason));
+        }
         self.barrier().await?;
         let Run { thread_id, run_id, epoch, .. } = &self.run;
         let reservation = self.ledger.runs().reserve(&self.scope, thread_id, run_id, *epoch, wanted).await?;
-        if let Reservation::Granted(_) = &reservation {
+        // An allowance is settled with the sub-agent, not with a call.
+        if matches!(reservation, Reservation::Granted(_)) && wanted.purpose != ReservedFor::SubAgent {
             self.shared.lock().mapper.reserved(wanted.estimate);
         }
         Ok(reservation)
@@ -449,7 +475,8 @@ impl RunJournal {
     /// Records the result of a call: failed where it has an error, else completed. Like the callbacks it neither
     /// waits nor fails. A call has one result; a further one changes nothing.
     pub fn complete_call(&self, call: &PendingCall, result: ToolCall, at: Timestamp) {
-        self.shared.record(|mapper| mapper.end_call(call, ItemStatus::Completed, result, at));
+        let status = if result.error.is_some() { ItemStatus::Failed } else { ItemStatus::Completed };
+        self.shared.record(|mapper| mapper.end_call(call, status, result, at));
     }
 
     /// Records that a call is not executed, and what the model is told instead of a result.

@@ -11,8 +11,8 @@ use sea_orm_migration::{
     sea_orm::DbBackend,
     sea_query::{
         ColumnDef, ColumnType, ConditionalStatement, ForeignKeyCreateStatement, Index as SeaIndex,
-        IndexCreateStatement, PostgresQueryBuilder, SchemaStatementBuilder, SimpleExpr, SqliteQueryBuilder,
-        Table as SeaTable, TableCreateStatement,
+        IndexCreateStatement, IndexType, PostgresQueryBuilder, SchemaStatementBuilder, SimpleExpr,
+        SqliteQueryBuilder, Table as SeaTable, TableCreateStatement,
     },
 };
 
@@ -34,6 +34,11 @@ pub(crate) enum Kind {
     Instant,
     /// A JSON document that may be queried: `jsonb` on PostgreSQL, text on SQLite.
     Json,
+    /// Bytes that no database looks into: `bytea` on PostgreSQL, `blob` on SQLite.
+    Bytes,
+    /// The words of a text, see [`Table::words`]: a `tsvector` on PostgreSQL, on SQLite the number of the row
+    /// of another table that has them.
+    Words,
 }
 
 /// One column of a [`Table`].
@@ -69,6 +74,7 @@ pub(crate) struct Index {
     name: &'static str,
     columns: &'static [&'static str],
     unique: bool,
+    of_words: bool,
     only_where: Option<SimpleExpr>,
 }
 
@@ -76,13 +82,19 @@ impl Index {
     /// An index for lists and look-ups.
     #[must_use]
     pub(crate) const fn on(name: &'static str, columns: &'static [&'static str]) -> Self {
-        Self { name, columns, unique: false, only_where: None }
+        Self { name, columns, unique: false, of_words: false, only_where: None }
     }
 
     /// An index that refuses a second row with the same values.
     #[must_use]
     pub(crate) const fn unique(name: &'static str, columns: &'static [&'static str]) -> Self {
-        Self { name, columns, unique: true, only_where: None }
+        Self { name, columns, unique: true, of_words: false, only_where: None }
+    }
+
+    /// An index by which rows are found by their words.
+    #[must_use]
+    pub(crate) const fn of_words(name: &'static str, columns: &'static [&'static str]) -> Self {
+        Self { name, columns, unique: false, of_words: true, only_where: None }
     }
 
     /// Leaves out the rows for which `condition` does not hold.
@@ -92,8 +104,11 @@ impl Index {
         self
     }
 
-    fn create(&self, table: &'static str) -> IndexCreateStatement {
+    fn create(&self, table: &'static str, backend: DbBackend) -> IndexCreateStatement {
         let mut create = SeaIndex::create();
+        if self.of_words && backend == DbBackend::Postgres {
+            create.index_type(IndexType::FullText);
+        }
         create.name(self.name).table(table);
         for column in self.columns {
             create.col(*column);
@@ -128,6 +143,7 @@ pub(crate) struct Table {
     indexes: Vec<Index>,
     changes: Changes,
     foreign_key: Option<ForeignKeyCreateStatement>,
+    words: Option<&'static str>,
 }
 
 impl Table {
@@ -145,7 +161,24 @@ impl Table {
             indexes: Vec::new(),
             changes: Changes::Rarely,
             foreign_key: None,
+            words: None,
         }
+    }
+
+    /// Says that the column `words` holds the words of each row. SQLite keeps words in tables of their own:
+    /// there it is the number of a row of the table of this name, which goes with its row here. That table
+    /// keeps neither texts nor where in a text a word is, and takes words as they are given to it: the
+    /// store makes them, so that both databases find the same.
+    #[must_use]
+    pub(crate) const fn words(mut self, table: &'static str) -> Self {
+        self.words = Some(table);
+        self
+    }
+
+    /// The table that has the words of this one's rows, on SQLite.
+    #[must_use]
+    pub(crate) const fn words_table(&self) -> Option<&'static str> {
+        self.words
     }
 
     /// Adds a secondary index.
@@ -188,14 +221,28 @@ impl Table {
         if backend == DbBackend::Postgres && self.changes == Changes::InPlace {
             create.extra(ROOM_FOR_UPDATES);
         }
-        self.with_indexes(render(backend, &create), backend)
+        let mut statements = self.with_indexes(render(backend, &create), backend);
+        if let (Some(words), DbBackend::Sqlite) = (self.words, backend) {
+            let table = self.name;
+            statements.push(format!(
+                "CREATE VIRTUAL TABLE \"{words}\" USING fts5(words, content = '', contentless_delete = 1, \
+                 detail = none, tokenize = 'ascii')"
+            ));
+            statements.push(format!(
+                "CREATE TRIGGER \"{words}_go\" AFTER DELETE ON \"{table}\" BEGIN \
+                 DELETE FROM \"{words}\" WHERE rowid = OLD.words; END"
+            ));
+        }
+        statements
     }
 
-    /// The statement that drops the table (its indexes go with it) on `backend`. It has no
-    /// `CASCADE`: what an application built on top of the table makes it fail.
+    /// The statements that drop the table (its indexes go with it) on `backend`. They have no
+    /// `CASCADE`: what an application built on top of the table makes them fail.
     #[must_use]
-    pub(crate) fn drop_sql(&self, backend: DbBackend) -> String {
-        render(backend, SeaTable::drop().table(self.name))
+    pub(crate) fn drop_sql(&self, backend: DbBackend) -> Vec<String> {
+        let words = self.words.filter(|_| backend == DbBackend::Sqlite);
+        let tables = std::iter::once(self.name).chain(words);
+        tables.map(|table| render(backend, SeaTable::drop().table(table))).collect()
     }
 
     /// PostgreSQL only: the same table as `partitions` hash partitions of `column`, with the
@@ -240,14 +287,14 @@ impl Table {
     }
 
     fn with_indexes(&self, create: String, backend: DbBackend) -> Vec<String> {
-        let indexes = self.indexes.iter().map(|index| render(backend, &index.create(self.name)));
+        let indexes = self.indexes.iter().map(|index| render(backend, &index.create(self.name, backend)));
         std::iter::once(create).chain(indexes).collect()
     }
 }
 
 impl Column {
     fn definition(&self, backend: DbBackend) -> ColumnDef {
-        let mut definition = ColumnDef::new_with_type(self.name, self.kind.column_type());
+        let mut definition = ColumnDef::new_with_type(self.name, self.kind.column_type(backend));
         if self.kind == Kind::Key && backend == DbBackend::Postgres {
             definition.extra("COLLATE \"C\"");
         }
@@ -262,14 +309,16 @@ impl Column {
 }
 
 impl Kind {
-    const fn column_type(self) -> ColumnType {
+    fn column_type(self, backend: DbBackend) -> ColumnType {
         match self {
+            Self::Words if backend == DbBackend::Postgres => ColumnType::custom("tsvector"),
             Self::Key | Self::Text => ColumnType::Text,
-            Self::Bigint => ColumnType::BigInteger,
+            Self::Bigint | Self::Words => ColumnType::BigInteger,
             Self::Double => ColumnType::Double,
             Self::Boolean => ColumnType::Boolean,
             Self::Instant => ColumnType::TimestampWithTimeZone,
             Self::Json => ColumnType::JsonBinary,
+            Self::Bytes => ColumnType::Blob,
         }
     }
 }

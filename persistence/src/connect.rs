@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runledger_core::{AppendSignal, Applied, Commit, Error, Ledger, Limits, Receipt, Result, Scope};
+use runledger_core::{
+    AppendSignal, Applied, Commit, Error, Ledger, Limits, Receipt, Result, Scope, ThreadId,
+};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, SqliteTransactionMode, SqlxPostgresConnector,
-    SqlxSqliteConnector, TransactionOptions,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, IsolationLevel,
+    SqliteTransactionMode, SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions,
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -23,6 +25,7 @@ use crate::commit::{LOCK_WAIT, Lanes, Opener, backoff};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
 use crate::patience::{GivenUp, Patience, Patient};
+use crate::sql::walk::Walk;
 use crate::{schema_check, sql};
 
 /// How often a transaction that lost against another is tried.
@@ -272,6 +275,17 @@ impl SqlLedger {
         self.ledger.clone()
     }
 
+    /// How many threads there are, deleted ones left out.
+    pub async fn count_threads(&self) -> Result<u64> {
+        Walk::Alive.count(&self.database).await
+    }
+
+    /// The threads that come after one in the order of their ids, a page of them, for the system to go through all;
+    /// none at the end.
+    pub async fn threads_after(&self, after: Option<&ThreadId>) -> Result<Vec<ThreadId>> {
+        Walk::Alive.after(&self.database, after).await
+    }
+
     /// Waits for the appends that were handed in, and closes every connection. A SQLite file is
     /// left without its log. Later calls are answered with `Unavailable`.
     pub async fn close(&self) {
@@ -327,6 +341,20 @@ impl Database {
     pub(crate) async fn append(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
         let prepared = commit.prepare(&self.limits)?;
         self.lanes.append(scope, prepared).await
+    }
+
+    /// A transaction that reads everything as it is now, whatever is written meanwhile. It locks nothing; whoever
+    /// has read rolls it back.
+    pub(crate) async fn snapshot(&self, operation: &'static str) -> Result<Patient<DatabaseTransaction>> {
+        let options = match self.dialect {
+            Dialect::Postgres => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                ..TransactionOptions::default()
+            },
+            Dialect::Sqlite => TransactionOptions::default(),
+        };
+        self.reader.begin(options).await.map_err(|error| error_map::map(operation, error))
     }
 
     /// Runs an edit in a transaction of its own, and again where it lost against another.

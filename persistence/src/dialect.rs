@@ -89,6 +89,35 @@ pub(crate) fn padded(backend: DatabaseBackend, number: &str) -> String {
     }
 }
 
+/// Locks a row so that its updates go on and nothing else comes near it: no deletion, and nobody who locks it to
+/// change it. SQLite has no row locks and needs none.
+pub(crate) fn beside_updates(backend: DatabaseBackend) -> &'static str {
+    match backend {
+        DatabaseBackend::Postgres => "FOR KEY SHARE",
+        _ => "",
+    }
+}
+
+/// The value for a column of words at this place of the statement's values.
+pub(crate) fn words(backend: DatabaseBackend, place: usize) -> String {
+    match backend {
+        DatabaseBackend::Postgres => format!("CAST(${place} AS tsvector)"),
+        _ => format!("${place}"),
+    }
+}
+
+/// The texts `d` that have the words of the statement's first value, up to the end of the condition that says so.
+pub(crate) fn documents_with_words(backend: DatabaseBackend) -> &'static str {
+    match backend {
+        DatabaseBackend::Postgres => "search_documents d WHERE d.words @@ CAST($1 AS tsquery)",
+        // A cross join is made in the order in which it is written.
+        _ => {
+            "search_words CROSS JOIN search_documents d ON d.words = search_words.rowid \
+             WHERE search_words MATCH $1"
+        }
+    }
+}
+
 /// Text that is compared byte by byte, whatever the database's language.
 pub(crate) fn bytewise(backend: DatabaseBackend, text: &str) -> String {
     match backend {

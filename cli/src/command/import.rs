@@ -7,6 +7,7 @@ use runledger_core::{Ledger, Scope};
 use runledger_journal::Settings;
 
 use crate::args::{Format, ImportArgs};
+use crate::import::codex::Rollouts;
 use crate::import::{
     RecordedFile, Summary, ThreadPlan, callbacks, check, counted, files, langgraph, mini_swe, require_free,
     write,
@@ -18,6 +19,7 @@ use crate::{Failure, database};
 enum Source {
     Threads(Vec<ThreadPlan>),
     Recordings(Vec<RecordedFile>),
+    Rollouts(Rollouts),
 }
 
 /// `import`.
@@ -50,6 +52,7 @@ fn parse(args: &ImportArgs, output: &Output) -> Result<Source, Failure> {
         Format::LanggraphThread => Source::Threads(plans(files, langgraph::parse)?),
         Format::MiniSweAgent => Source::Threads(plans(files, mini_swe::parse)?),
         Format::Callbacks => Source::Recordings(files.map(callbacks::parse).collect::<Result<_, _>>()?),
+        Format::CodexRollout => Source::Rollouts(Rollouts::read(files)?),
     })
 }
 
@@ -95,6 +98,10 @@ async fn store(
                 summary.files += 1;
                 bar.inc(1);
             }
+        }
+        Source::Rollouts(rollouts) => {
+            let bar = output.bar("importing", rollouts.len());
+            rollouts.import(ledger, scope, &mut summary, || bar.inc(1)).await?;
         }
         Source::Recordings(recordings) => {
             for recorded in recordings {

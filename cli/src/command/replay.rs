@@ -6,19 +6,18 @@
 
 use runledger_core::{
     AgentMessage, Category, ContentText as _, Event, EventFilter, ItemKind, ItemStatus, Ledger, ListRange,
-    MAX_LIMIT, ONCE_TERMINAL, RawJson, ReasoningText, Run, RunFilter, RunId, RunTotals, Scope, SeqRange,
-    ThreadId, ToolCall, UserMessage, event_type,
+    MAX_LIMIT, ONCE_TERMINAL, RawJson, ReasoningText, Run, RunFilter, RunId, RunTotals, Scope, ThreadId,
+    ToolCall, UserMessage, event_type,
 };
 
 use crate::args::ReplayArgs;
+use crate::command::log::Log;
 use crate::command::readers::moment;
 use crate::import::counted;
 use crate::output::{Output, Tone, grouped, one_line, printable};
 use crate::wire::{WireRun, wire_status};
 use crate::{Failure, money};
 
-/// Events read at once. Payloads can be large, so a page is small.
-const PAGE: u32 = 200;
 /// Characters shown of a message.
 const MESSAGE_CHARS: usize = 20_000;
 /// Lines and characters shown of reasoning and of what a tool returned.
@@ -153,34 +152,6 @@ async fn runs_in_order(ledger: &Ledger, scope: &Scope, id: &ThreadId) -> Result<
     Ok(runs)
 }
 
-/// A log from its beginning, a page at a time.
-struct Log<'a> {
-    ledger: &'a Ledger,
-    scope: &'a Scope,
-    thread: &'a ThreadId,
-    filter: EventFilter,
-    after: u64,
-    more: bool,
-}
-
-impl<'a> Log<'a> {
-    fn new(ledger: &'a Ledger, scope: &'a Scope, thread: &'a ThreadId, filter: EventFilter) -> Self {
-        Self { ledger, scope, thread, filter, after: 0, more: true }
-    }
-
-    /// The next page; `None` after the last.
-    async fn page(&mut self) -> Result<Option<Vec<Event>>, Failure> {
-        if !self.more {
-            return Ok(None);
-        }
-        let range = SeqRange::after(self.after, PAGE);
-        let page = self.ledger.events().list_events(self.scope, self.thread, &self.filter, &range).await?;
-        self.after = page.items.last().map_or(self.after, |event| event.seq);
-        self.more = page.has_more;
-        Ok(Some(page.items))
-    }
-}
-
 struct Teller<'a> {
     ledger: &'a Ledger,
     scope: &'a Scope,
@@ -273,13 +244,13 @@ impl Teller<'_> {
                 }
             }
             ItemKind::Reasoning => {
-                if let Ok(said) = event.content.decode_lossy::<ReasoningText>() {
+                if let Ok(said) = event.content.shown().decode_lossy::<ReasoningText>() {
                     output.line(output.style().paint(Tone::Faint, "  reasoning"))?;
                     return self.block(&said.text, OUTPUT_CHARS, OUTPUT_LINES, output);
                 }
             }
             ItemKind::ToolCall | ItemKind::CommandExecution | ItemKind::McpToolCall => {
-                if let Ok(call) = event.content.decode_lossy() {
+                if let Ok(call) = event.content.shown().decode_lossy() {
                     return self.tool(&call, status, output);
                 }
             }

@@ -232,7 +232,8 @@ impl Conversation {
     fn human(&mut self, message: &Message) -> Result<EventDraft, Error> {
         let id = self.ids.take(message.id().as_deref(), &message.fallback_id());
         let extra = message.fields.clone().without(&["content"]).to_json();
-        let payload = UserMessage { content: message.content(), extra: Some(extra) };
+        let payload =
+            UserMessage { content: message.content(), extra: Some(extra), ..UserMessage::default() };
         let mark = ItemMark::new(id, ItemKind::UserMessage, ItemStatus::Completed);
         record(mark, Category::Message, &payload, Some(&Origin::Admission), self.at)
     }
@@ -268,9 +269,8 @@ impl Conversation {
             tool_calls: requests.clone(),
             model: model.clone(),
             usage: fields.get("usage_metadata").filter(|usage| usage.is_object()).cloned(),
-            latency_ms: None,
-            call_index: None,
             extra: Some(extra.to_json()),
+            ..AgentMessage::default()
         };
         let mark = ItemMark::new(id.clone(), ItemKind::AgentMessage, ItemStatus::Completed);
         events.push(record(mark, Category::Message, &payload, Some(&Origin::LlmEnd), self.at)?);

@@ -234,7 +234,7 @@ impl<'a> Trace<'a> {
         // After the first answer nobody speaks but the harness.
         let kind = if self.begun { ItemKind::HookPrompt } else { ItemKind::UserMessage };
         let id = self.ids.take(None, &format!("message-{}", message.index));
-        let payload = UserMessage { content: RawJson::string(message.content), extra: None };
+        let payload = UserMessage { content: RawJson::string(message.content), ..UserMessage::default() };
         let mark = ItemMark::new(id, kind, ItemStatus::Completed);
         let event = record(mark, Category::Message, &payload, Some(&Origin::Admission), self.at)?;
         if self.begun {
@@ -290,9 +290,8 @@ impl<'a> Trace<'a> {
             tool_calls: request.clone().into_iter().collect(),
             model: model.clone(),
             usage: response.get("usage").cloned(),
-            latency_ms: None,
-            call_index: None,
             extra: message.response.as_ref().map(|response| extra(response, &choice, &said)),
+            ..AgentMessage::default()
         };
         let mark = ItemMark::new(id.clone(), ItemKind::AgentMessage, ItemStatus::Completed);
         events.push(record(mark, Category::Message, &payload, Some(&Origin::LlmEnd), self.at)?);

@@ -18,7 +18,8 @@ pub(crate) fn files(format: Format, paths: &[PathBuf]) -> Result<Vec<PathBuf>, F
         if path.is_dir() {
             collect(format, path, &mut HashSet::new(), &mut found)?;
             if found.len() == before {
-                return Err(Failure::file(path, format!("has no files named *{}", ending(format))));
+                let endings = endings(format).join(" or *");
+                return Err(Failure::file(path, format!("has no files named *{endings}")));
             }
         } else {
             found.push(path.clone());
@@ -39,11 +40,12 @@ fn place(file: &Path) -> PathBuf {
     }
 }
 
-fn ending(format: Format) -> &'static str {
+fn endings(format: Format) -> &'static [&'static str] {
     match format {
-        Format::LanggraphThread => ".json",
-        Format::MiniSweAgent => ".traj.json",
-        Format::Callbacks => ".jsonl",
+        Format::LanggraphThread => &[".json"],
+        Format::MiniSweAgent => &[".traj.json"],
+        Format::Callbacks => &[".jsonl"],
+        Format::CodexRollout => &[".jsonl", ".jsonl.zst"],
     }
 }
 
@@ -65,7 +67,8 @@ fn collect(
         .map_err(unreadable)?;
     entries.sort();
     for entry in entries {
-        let named = entry.file_name().is_some_and(|name| name.to_string_lossy().ends_with(ending(format)));
+        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let named = endings(format).iter().any(|ending| name.ends_with(ending));
         if entry.is_dir() {
             collect(format, &entry, walked, found)?;
         } else if named {

@@ -3,11 +3,12 @@
 use runledger_core::UsageDraft;
 use serde::Serialize;
 
+use super::codex::RolloutReport;
 use crate::output::{Output, grouped};
 use crate::{Failure, money};
 
 /// What an import wrote. What was there before is in none of the sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Summary {
     /// Files that were read.
     pub(crate) files: u64,
@@ -29,6 +30,9 @@ pub(crate) struct Summary {
     pub(crate) skipped: u64,
     /// Records that the store refused and that were left out.
     pub(crate) quarantined: u64,
+    /// What was found in rollouts, by file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rollouts: Vec<RolloutReport>,
 }
 
 impl Summary {
@@ -45,10 +49,11 @@ impl Summary {
         if json {
             return output.json(self);
         }
-        if self.runs == 0 {
+        if self.runs == 0 && self.events == 0 {
+            self.tell_rollouts(output)?;
             return output.line(format!(
                 "nothing to write: all {} of {} were imported before",
-                counted(self.skipped, "run"),
+                counted(self.skipped, if self.rollouts.is_empty() { "run" } else { "rollout" }),
                 counted(self.files, "file"),
             ));
         }
@@ -71,7 +76,41 @@ impl Summary {
             ))?;
         }
         if self.skipped > 0 {
-            output.line(format!("skipped {} imported before", counted(self.skipped, "run")))?;
+            let what = if self.rollouts.is_empty() { "run" } else { "rollout" };
+            output.line(format!("skipped {} imported before", counted(self.skipped, what)))?;
+        }
+        self.tell_rollouts(output)
+    }
+
+    /// What is not as it should be in rollouts.
+    fn tell_rollouts(&self, output: &mut Output) -> Result<(), Failure> {
+        for rollout in self.rollouts.iter().filter(|rollout| rollout.is_damaged()) {
+            output.note(format!("{}:", rollout.file))?;
+            for line in &rollout.quarantined.first {
+                output.note(format!(
+                    "  byte {}: {}, {} kept apart",
+                    line.offset,
+                    line.reason,
+                    counted(line.bytes, "byte")
+                ))?;
+            }
+            if let Some(left) = &rollout.left {
+                output.note(format!("  byte {}: {}, left for the next import", left.offset, left.reason))?;
+            }
+            let ordinals = &rollout.ordinals;
+            for (what, count) in [
+                ("gap in the ordinals", ordinals.missing.count),
+                ("reused ordinal", ordinals.reused.count),
+                ("decreasing ordinal", ordinals.decreasing.count),
+                ("line without an ordinal", ordinals.lacking),
+            ] {
+                if count > 0 {
+                    output.note(format!("  {}", counted(count, what)))?;
+                }
+            }
+            for missing in &rollout.missing {
+                output.note(format!("  missing: {missing}"))?;
+            }
         }
         Ok(())
     }

@@ -132,6 +132,17 @@ impl Output {
         self.out.write_all(text.as_bytes()).map_err(wrote)
     }
 
+    /// The result as it is; on a terminal, what is harmless there.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self.style.width {
+            Some(_) => {
+                let text = String::from_utf8_lossy(bytes);
+                text.lines().try_for_each(|line| self.line(printable(line)))
+            }
+            None => self.out.write_all(bytes).map_err(wrote),
+        }
+    }
+
     /// A table.
     pub(crate) fn table(&mut self, table: &Table) -> Result<(), Failure> {
         for line in table.lines(self.style) {

@@ -14,14 +14,20 @@ use serde_json::Value;
 mod agent_runs;
 mod context;
 mod copy;
+mod export;
+mod fork;
 mod imports;
 mod prune;
 mod readers;
 mod refusals;
 mod robustness;
+mod rollouts;
+mod search;
 mod spool;
+mod turns;
 mod upkeep;
 mod usage;
+mod verify;
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);

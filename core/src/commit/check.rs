@@ -5,7 +5,10 @@ use super::{
 };
 use std::collections::HashSet;
 
-use crate::record::{Budget, ItemKind, ItemStatus, NewInteraction, Outcome, TerminalStatus, WhenTaken};
+use crate::record::{
+    BlobUse, Budget, ItemKind, ItemStatus, NewBlob, NewInteraction, Outcome, TerminalStatus, WhenTaken,
+    blob_refs,
+};
 use crate::{Category, Error, EventDraft, EventType, ONCE_TERMINAL, RawJson, Result, UsageDraft, text};
 
 pub(super) fn check_shape(commit: &Commit) -> Result<()> {
@@ -32,6 +35,9 @@ pub(super) fn check_shape(commit: &Commit) -> Result<()> {
     }
     if commit.create_missing.as_ref().is_some_and(|new| new.spawn.is_some()) {
         return Err(Error::invalid("create_missing.spawn", "is given; create a sub-agent's thread first"));
+    }
+    if commit.create_missing.as_ref().is_some_and(|new| new.fork.is_some()) {
+        return Err(Error::invalid("create_missing.fork", "is given; create the thread of a fork first"));
     }
     if commit.run_id.is_none() {
         check_thread_level(commit)?;
@@ -79,6 +85,10 @@ pub(super) fn check_shape(commit: &Commit) -> Result<()> {
         (Some(Transition::Admit(admission)), None)
             if admission.multitask_strategy.when_taken() == WhenTaken::Wait =>
         {
+            if !commit.blobs.is_empty() {
+                let reason = "is given; an input that may have to wait is kept as one document";
+                return Err(Error::invalid("blobs", reason));
+            }
             check_json(&commit.events)
         }
         _ => Ok(()),
@@ -220,7 +230,8 @@ pub(super) fn prepare_event(event: &mut EventDraft, limits: &Limits) -> Result<C
         crate::record::require_object("metadata", metadata)?;
         check_size("metadata", metadata.as_str().len(), limits.content_bytes)?;
     }
-    let mut truncated = false;
+    let whole = event.whole_bytes.unwrap_or_default();
+    let mut truncated = whole > bytes as u64;
     if event.category == Category::Trace {
         if let Some(cut) = text::truncate_json(event.content.as_str(), limits.trace_content_bytes) {
             event.content = RawJson::from_stored(&cut);
@@ -229,7 +240,7 @@ pub(super) fn prepare_event(event: &mut EventDraft, limits: &Limits) -> Result<C
     } else {
         check_size("content", bytes, limits.content_bytes)?;
     }
-    Ok(ContentSize { bytes: bytes as u64, truncated })
+    Ok(ContentSize { bytes: whole.max(bytes as u64), truncated })
 }
 
 /// What serde read may hold anything.
@@ -245,11 +256,44 @@ fn check_labels(event: &EventDraft) -> Result<()> {
 }
 
 /// What each payload may have, all of them together may not.
-pub(super) fn check_total(events: &[EventDraft], usage: &[UsageDraft]) -> Result<()> {
+pub(super) fn check_total(events: &[EventDraft], usage: &[UsageDraft], blobs: &[NewBlob]) -> Result<()> {
     let bytes = |json: Option<&RawJson>| json.map_or(0, |json| json.as_str().len());
     let of_events = events.iter().map(|event| event.content.as_str().len() + bytes(event.metadata.as_ref()));
     let of_usage = usage.iter().map(|call| bytes(call.raw.as_ref()));
-    check_size("commit", of_events.chain(of_usage).sum(), MAX_COMMIT_BYTES)
+    let of_blobs = blobs.iter().map(|blob| blob.bytes.len());
+    check_size("commit", of_events.chain(of_usage).chain(of_blobs).sum(), MAX_COMMIT_BYTES)
+}
+
+/// Which of the events name which blobs, each once.
+pub(super) fn blob_uses(events: &[EventDraft]) -> Vec<BlobUse> {
+    let mut uses: Vec<BlobUse> = Vec::new();
+    for (event, draft) in events.iter().enumerate() {
+        let of_event = uses.len();
+        for named in blob_refs(&draft.content) {
+            if uses.iter().skip(of_event).all(|known| known.hash != named.blob) {
+                uses.push(BlobUse { event, hash: named.blob });
+            }
+        }
+    }
+    uses
+}
+
+/// A blob that no event names would never go.
+pub(super) fn check_blobs(blobs: &[NewBlob], uses: &[BlobUse], limits: &Limits) -> Result<()> {
+    for blob in blobs {
+        check_size("blobs", blob.bytes.len(), limits.content_bytes)?;
+        blob.check()?;
+        if !uses.iter().any(|named| named.event == blob.event && named.hash == blob.hash) {
+            return Err(Error::invalid(
+                "blobs",
+                format!(
+                    "has {}, which the payload of event {} does not name as it is stored",
+                    blob.hash, blob.event
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn check_size(field: &'static str, actual: usize, limit: usize) -> Result<()> {

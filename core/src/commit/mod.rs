@@ -16,15 +16,18 @@ pub use check::check_ttl;
 use std::time::Duration;
 
 use crate::record::{
-    Answer, Budget, NewAgentRun, NewCompaction, NewInteraction, NewLease, NewThread, OperationKind, Outcome,
-    RunStatus,
+    Answer, BlobUse, Budget, HeadState, NewAgentRun, NewBlob, NewCompaction, NewInteraction, NewLease,
+    NewThread, OperationKind, Outcome, RunStatus, ThreadHead,
 };
 use crate::view::items::{self, ItemChange};
 use crate::{
     AssistantId, Category, Error, Event, EventDraft, MultitaskStrategy, RawJson, Result, RunId, ThreadId,
     Timestamp, UsageDraft, text,
 };
-use check::{check_shape, check_size, check_total, prepare_event, prepare_transition, prepare_usage};
+use check::{
+    blob_uses, check_blobs, check_shape, check_size, check_total, prepare_event, prepare_transition,
+    prepare_usage,
+};
 
 /// The most events in one commit, and the most model calls.
 pub const MAX_EVENTS: usize = 2_000;
@@ -87,6 +90,9 @@ pub struct Admission {
     pub parent_run_id: Option<RunId>,
     /// What it may use.
     pub budget: Budget,
+    /// The run of the thread above that pays for it. [`Ledger::delegate`](crate::Ledger::delegate) says so, who
+    /// set an allowance aside.
+    pub payer_run_id: Option<RunId>,
     /// The question it answers: in the same commit, once.
     pub answer: Option<Answer>,
     /// The agent run whose transcript it is; its row begins with the run.
@@ -112,6 +118,7 @@ impl Default for Admission {
             follow_up_to_run_id: None,
             parent_run_id: None,
             budget: Budget::default(),
+            payer_run_id: None,
             answer: None,
             agent_run: None,
             first_human_message: None,
@@ -242,6 +249,9 @@ pub struct Commit {
     pub usage: Vec<UsageDraft>,
     /// What else is known of the run.
     pub progress: RunProgress,
+    /// Large parts of the events' payloads, stored once per thread. A payload may also name what its thread has
+    /// already. Not with an admission that may have to wait: its input is kept as one document.
+    pub blobs: Vec<NewBlob>,
     /// The step in the run's life that this commit is.
     pub transition: Option<Transition>,
 }
@@ -259,6 +269,7 @@ impl Commit {
             events: Vec::new(),
             usage: Vec::new(),
             progress: RunProgress::default(),
+            blobs: Vec::new(),
             transition: None,
         }
     }
@@ -292,7 +303,9 @@ impl Commit {
         }
         let usage =
             self.usage.into_iter().map(|call| prepare_usage(call, limits)).collect::<Result<Vec<_>>>()?;
-        check_total(&events, &usage)?;
+        check_total(&events, &usage, &self.blobs)?;
+        let blob_uses = blob_uses(&events);
+        check_blobs(&self.blobs, &blob_uses, limits)?;
         if let Some(new) = &self.create_missing {
             let documents = [("config", new.config.as_str()), ("metadata", new.metadata.as_str())];
             let prompt = new.system_prompt.as_deref().map(|prompt| ("system_prompt", prompt));
@@ -319,6 +332,8 @@ impl Commit {
                 last_ai_message: self.progress.last_ai_message.as_deref().and_then(text::summary),
                 model_name: self.progress.model_name.map(|name| text::clean(&name).into_owned()),
             },
+            blobs: self.blobs,
+            blob_uses,
             transition,
             item_changes,
             message_count,
@@ -364,6 +379,9 @@ pub struct Prepared {
     pub sizes: Vec<ContentSize>,
     pub usage: Vec<UsageDraft>,
     pub progress: RunProgress,
+    pub blobs: Vec<NewBlob>,
+    /// Which of the events name which blobs. Those that the thread has count as references to it.
+    pub blob_uses: Vec<BlobUse>,
     pub transition: Option<Transition>,
     /// Changes to the item index; seqs count from 0 at the first event and get the base added.
     pub item_changes: Vec<ItemChange>,
@@ -397,6 +415,19 @@ impl Prepared {
         })
     }
 
+    /// Refuses what an archived thread does not take: everything but word of what was spent.
+    pub fn require_open(&self, head: &ThreadHead) -> Result<()> {
+        let is_usage = !self.usage.is_empty()
+            && self.events.is_empty()
+            && self.blobs.is_empty()
+            && self.progress.is_empty()
+            && self.transition.is_none();
+        if head.state == HeadState::Archived && !is_usage {
+            return Err(Error::conflict("thread state", "open", &head.state));
+        }
+        Ok(())
+    }
+
     /// The threads whose own model calls the commit's repeat. Each must have been the scope's, else
     /// the commit is [`Error::NotFound`] of a [`CHILD_THREAD`].
     pub fn child_threads(&self) -> impl Iterator<Item = &ThreadId> {
@@ -421,6 +452,11 @@ impl Prepared {
         }
         self.events.drain(..stored);
         self.sizes.drain(..stored);
+        // Those of a stored event came with it.
+        self.blobs.retain(|blob| blob.event >= stored);
+        self.blobs.iter_mut().for_each(|blob| blob.event -= stored);
+        self.blob_uses.retain(|named| named.event >= stored);
+        self.blob_uses.iter_mut().for_each(|named| named.event -= stored);
         if let Some(mark) = &mut self.mark {
             mark.ordinal += stored as u64;
         }

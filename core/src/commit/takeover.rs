@@ -1,5 +1,6 @@
 //! What a store writes by itself when a run is ended from outside, or gets the slot it waited for.
 
+use super::check::blob_uses;
 use super::{ContentSize, Expected, Prepared, RunProgress};
 use crate::record::{Event, EventDraft, ItemKind, ItemMark, ItemStatus, Outcome, event_type};
 use crate::view::items;
@@ -42,6 +43,8 @@ impl Prepared {
             sizes: sizes.collect(),
             usage: Vec::new(),
             progress: RunProgress::default(),
+            blobs: Vec::new(),
+            blob_uses: blob_uses(&events),
             transition: None,
             item_changes: items::project(
                 events.iter().enumerate().map(|(offset, event)| (offset as u64, event)),
@@ -56,10 +59,8 @@ impl Prepared {
 fn interrupted(started: &Event, at: Timestamp) -> Option<EventDraft> {
     let mark = started.item.clone()?;
     // The model is told of every call it asked for, so the end of one is a message.
-    let category = match (&mark.kind, &mark.call_id) {
-        (ItemKind::SubAgentActivity, _) | (_, None) => started.category.clone(),
-        (_, Some(_)) => Category::Message,
-    };
+    let is_call = mark.kind != ItemKind::SubAgentActivity && mark.is_call(&started.content);
+    let category = if is_call { Category::Message } else { started.category.clone() };
     let mut completed = EventDraft {
         event_type: EventType::from_stored(event_type::ITEM_COMPLETED),
         category,
@@ -68,6 +69,7 @@ fn interrupted(started: &Event, at: Timestamp) -> Option<EventDraft> {
         item: Some(ItemMark { status: ItemStatus::Interrupted, ..mark }),
         once_key: None,
         content: started.content.clone(),
+        whole_bytes: started.truncated.then_some(started.content_bytes),
         metadata: None,
         created_at: at,
     };

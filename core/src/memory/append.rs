@@ -2,8 +2,8 @@
 
 use crate::commit::{Admission, CHILD_THREAD, Commit, Expected, JournalMark, Prepared, Receipt, Transition};
 use crate::record::{
-    AgentRunStatus, Estimate, Event, HeadState, InteractionStatus, ItemEntry, NewCompaction, Outcome, Run,
-    RunStatus, RunTotals, ThreadStatus, TotalsChange, Visibility, WhenTaken,
+    AgentRunStatus, Estimate, Event, InteractionStatus, ItemEntry, NewCompaction, Outcome, Run, RunStatus,
+    RunTotals, ThreadStatus, TotalsChange, Visibility, WhenTaken,
 };
 use crate::{Error, Result, RunId, Scope, ThreadId, Timestamp};
 
@@ -61,15 +61,16 @@ impl MemoryLedger {
 
 impl Log {
     fn append(&mut self, prepared: Prepared, beyond: Option<Error>) -> Result<Receipt> {
-        if self.head.state == HeadState::Archived {
-            return Err(Error::conflict("thread state", "open", &self.head.state));
-        }
         let mut seqs = Vec::new();
         let mut prepared = prepared;
-        if let (Some(mark), Some(run)) = (prepared.mark, prepared.run_id.clone()) {
-            if let Some(receipt) = self.finished_before(&prepared, &run, mark)? {
-                return Ok(receipt);
-            }
+        let marked = prepared.mark.zip(prepared.run_id.clone());
+        if let Some((mark, run)) = &marked
+            && let Some(receipt) = self.finished_before(&prepared, run, *mark)?
+        {
+            return Ok(receipt);
+        }
+        prepared.require_open(&self.head)?;
+        if let Some((mark, run)) = marked {
             self.require_mark(&run, mark)?;
             seqs = self.stored_prefix(&prepared, &run, mark)?;
             let started = self.runs.get(&run).is_some_and(|run| run.status == RunStatus::Running);
@@ -310,11 +311,13 @@ impl Log {
             follow_up_to_run_id: admission.follow_up_to_run_id.clone(),
             parent_run_id: admission.parent_run_id.clone(),
             agent_run_id: admission.agent_run.as_ref().map(|new| new.agent_run_id.clone()),
+            payer_run_id: admission.payer_run_id.clone(),
             epoch: 0,
             totals: RunTotals::default(),
             budget: admission.budget,
             iterations: 0,
             reserved: Estimate::default(),
+            allowances: Estimate::default(),
             first_seq: None,
             last_seq: None,
             message_count: 0,
@@ -366,6 +369,7 @@ impl Log {
             }
             Transition::Resume { lease, at, .. } => {
                 run.updated_at = *at;
+                run.reserved = Estimate::default();
                 run.epoch = self.head.epoch + 1;
                 let (run_id, lease) = (run_id.clone(), lease.clone());
                 self.open_epoch(&run_id);
@@ -394,6 +398,7 @@ impl Log {
         run.stop_reason = outcome.stop_reason.clone();
         run.queue_no = None;
         run.reserved = Estimate::default();
+        run.allowances = Estimate::default();
         self.ended.extend(run.agent_run_id.clone().map(|id| (id, outcome.clone(), at)));
         run.finished_at = Some(at);
         run.updated_at = at;
@@ -430,7 +435,7 @@ impl Log {
             };
             if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {
                 change.apply(&mut run.totals);
-                run.reserved.give_back(&settled);
+                run.settle(settled, call.settles_for());
             }
         }
     }
@@ -452,7 +457,15 @@ impl Log {
         }
     }
 
-    fn store_events(&mut self, prepared: Prepared, base: u64) {
+    fn store_events(&mut self, mut prepared: Prepared, base: u64) {
+        for blob in std::mem::take(&mut prepared.blobs) {
+            self.blobs.entry(blob.hash).or_insert_with(|| (blob.media_type, blob.bytes.into()));
+        }
+        for named in std::mem::take(&mut prepared.blob_uses) {
+            if self.blobs.contains_key(&named.hash) {
+                self.event_blobs.insert((base + named.event as u64, named.hash));
+            }
+        }
         self.events.extend(prepared.into_events(base).map(|event| (event.seq, event)));
     }
 }

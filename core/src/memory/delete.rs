@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::{HeadState, Thread, ThreadKind, ThreadPatch};
+use crate::record::{HeadState, InteractionStatus, Thread, ThreadKind, ThreadPatch};
 use crate::store::{Deleted, Deletion, require_system_scope};
 use crate::view::tree;
 use crate::{Category, Error, OwnerId, Result, RunId, Scope, ThreadId, Timestamp};
@@ -47,6 +47,7 @@ impl MemoryLedger {
         for id in &family {
             let Some(log) = state.threads.get_mut(id) else { continue };
             log.head.owner_id = owner.clone();
+            log.indexed_seq = 0;
             log.thread.iter_mut().for_each(|thread| thread.owner_id = owner.clone());
             log.runs.values_mut().for_each(|run| run.owner_id = owner.clone());
             log.usage.values_mut().for_each(|call| call.owner_id = owner.clone());
@@ -127,12 +128,21 @@ impl MemoryLedger {
         let events = take(&mut log.events, |event| event.run_id.as_ref() == Some(run));
         let messages = events.iter().filter(|event| event.category == Category::Message).count() as u64;
         log.note_deletion(scope, events.iter().map(|event| event.seq), "run deleted");
+        log.release_blobs();
         log.head.message_count -= messages;
         log.runs.remove(run);
         log.queued.remove(run);
         log.compactions.retain(|_, compaction| compaction.run_id != *run);
         log.head.last_compact_seq = log.compactions.keys().next_back().copied();
         log.interactions.retain(|_, interaction| interaction.run_id != *run);
+        for interaction in log.interactions.values_mut() {
+            if interaction.answer_run_id.as_ref() == Some(run) {
+                interaction.status = InteractionStatus::Open;
+                interaction.answer = None;
+                interaction.answer_run_id = None;
+                interaction.answered_at = None;
+            }
+        }
         let deleted = Deleted {
             events: events.len() as u64,
             items: take(&mut log.items, |item| item.run_id == *run).len() as u64,
@@ -175,9 +185,16 @@ impl Log {
         self.queued.clear();
         self.compactions.clear();
         self.interactions.clear();
+        self.release_blobs();
         self.head.message_count = 0;
         self.head.last_compact_seq = None;
         deleted
+    }
+
+    /// Removes the blobs that no event names any more.
+    fn release_blobs(&mut self) {
+        self.event_blobs.retain(|(seq, _)| self.events.contains_key(seq));
+        self.blobs.retain(|hash, _| self.event_blobs.iter().any(|(_, named)| named == hash));
     }
 
     /// Leaves the tombstone, with what the thread took.
@@ -187,6 +204,7 @@ impl Log {
         self.usage.values_mut().for_each(|call| call.raw = None);
         let through = self.head.next_seq - 1;
         self.note(scope, 0, through, "thread deleted");
+        self.quarantine.clear();
         self.clear(scope, "thread deleted")
     }
 

@@ -1,6 +1,6 @@
 //! Questions to people.
 
-use crate::record::{Interaction, InteractionStatus, NewInteraction};
+use crate::record::{Interaction, InteractionStatus, NewInteraction, RunStatus, Visibility};
 use crate::store::InteractionFilter;
 use crate::{Cursor, Error, InteractionId, ListRange, Page, Result, Scope, ThreadId};
 
@@ -61,8 +61,15 @@ impl Log {
 
     /// Refuses an answer to a question that is not open.
     pub(super) fn require_open(&self, id: &InteractionId) -> Result<()> {
-        match &self.interaction(id)?.status {
+        let interaction = self.interaction(id)?;
+        let answering = interaction.answer_run_id.as_ref().and_then(|run| self.runs.get(run));
+        // Nothing went on with the answer of a run that is hidden, or that ended in the queue.
+        let undone = answering.is_some_and(|run| {
+            run.visibility != Visibility::Shown || (run.epoch == 0 && run.status != RunStatus::Queued)
+        });
+        match &interaction.status {
             InteractionStatus::Open => Ok(()),
+            InteractionStatus::Answered if undone => Ok(()),
             status => Err(Error::conflict("interaction", "open", status)),
         }
     }

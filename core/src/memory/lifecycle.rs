@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::commit::{Claim, Prepared, Transition, check_ttl};
 use crate::record::{
-    CancelAction, Estimate, Event, ItemStatus, Lease, NewLease, Outcome, Run, RunStatus, ThreadStatus,
-    Visibility,
+    CancelAction, Event, ItemStatus, Lease, NewLease, Outcome, Run, RunStatus, ThreadStatus, Visibility,
 };
 use crate::store::{Claimable, ClaimedItem, Reservation, Reserve, Sweep, require_system};
 use crate::{Error, ItemId, Result, RunId, Scope, ThreadId, Timestamp, WorkerId};
@@ -191,7 +190,7 @@ impl MemoryLedger {
         log.run(run)?;
         log.head.require_held(run, epoch)?;
         let Some(stored) = log.runs.get_mut(run) else { return Err(Error::not_found("run", run)) };
-        match stored.reserve(wanted.estimate, wanted.is_iteration) {
+        match stored.reserve(wanted.estimate, wanted.purpose) {
             Some(limit) => Ok(Reservation::Refused(limit)),
             None => Ok(Reservation::Granted(Box::new(stored.clone()))),
         }
@@ -203,14 +202,14 @@ impl MemoryLedger {
         thread: &ThreadId,
         run: &RunId,
         epoch: u64,
-        estimate: Estimate,
+        given: Reserve,
     ) -> Result<()> {
         let mut state = self.state();
         let log = state.log_mut(scope, thread)?;
         log.run(run)?;
         log.head.require_held(run, epoch)?;
         if let Some(stored) = log.runs.get_mut(run) {
-            stored.reserved.give_back(&estimate);
+            stored.release(given.estimate, given.purpose);
         }
         Ok(())
     }

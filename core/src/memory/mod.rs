@@ -5,11 +5,15 @@
 
 mod agent_runs;
 mod append;
+mod blobs;
 mod context;
 mod delete;
+mod imports;
 mod interactions;
+mod items;
 mod lifecycle;
 mod read;
+mod search;
 mod state;
 mod threads;
 mod usage;

@@ -8,16 +8,18 @@ use async_trait::async_trait;
 
 use crate::commit::{Commit, Receipt};
 use crate::record::{
-    AgentRun, AgentRunSummary, CancelAction, Compaction, Estimate, Event, EventDraft, FoldedSteps,
-    Interaction, ItemEntry, Lease, NewThread, Run, Thread, ThreadHead, ThreadPatch, UNKNOWN_MODEL,
-    UsageBreakdown, UsageRecord, UsageSum, Visibility,
+    AgentRun, AgentRunSummary, CancelAction, Compaction, Event, EventDraft, FoldedSteps, Interaction,
+    ItemEntry, Lease, NewThread, Run, Thread, ThreadHead, ThreadPatch, UNKNOWN_MODEL, UsageBreakdown,
+    UsageRecord, UsageSum, Visibility,
 };
 use crate::store::{
     AgentRunFilter, AgentRunStore, AppendSignal, Claimable, ClaimedItem, ContextStore, Deleted, Deletion,
-    DeletionFilter, Erased, Erasure, EventFilter, EventStore, InteractionFilter, InteractionStore,
-    ItemFilter, ItemStore, PutIfAbsent, RecordedAgentRun, Reservation, Reserve, RunFilter, RunStore,
-    RunVisibility, StoredAgentRun, Sweep, ThreadFilter, ThreadStore, Unfolded, UsageQuery, UsageStore,
+    DeletionFilter, Erased, Erasure, EventFilter, EventStore, InteractionFilter, InteractionStore, ItemPage,
+    ItemQuery, ItemStore, PutIfAbsent, RecordedAgentRun, Reservation, Reserve, RunFilter, RunStore,
+    RunVisibility, StoredAgentRun, Sweep, ThreadFilter, ThreadStore, TurnPage, TurnQuery, Unfolded,
+    UsageQuery, UsageStore,
 };
+use crate::verify::{self, Rebuilt, Verified};
 use crate::view::context::ContextWindow;
 use crate::{
     AgentRunId, Category, Cursor, Error, ErrorKind, InteractionId, ItemId, ListRange, OwnerId, Page, Result,
@@ -195,9 +197,9 @@ impl RunStore for MemoryLedger {
         thread: &ThreadId,
         run: &RunId,
         epoch: u64,
-        estimate: Estimate,
+        given: Reserve,
     ) -> Result<()> {
-        self.release_now(scope, thread, run, epoch, estimate)
+        self.release_now(scope, thread, run, epoch, given)
     }
 
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
@@ -347,26 +349,22 @@ impl ItemStore for MemoryLedger {
         entry.cloned().ok_or_else(|| Error::not_found("item", item))
     }
 
-    async fn list(
+    async fn read(
         &self,
         scope: &Scope,
         thread: &ThreadId,
-        filter: &ItemFilter,
-        range: &SeqRange,
-    ) -> Result<SeqPage<ItemEntry>> {
-        let scan = range.resolve()?;
-        let state = self.state();
-        let log = state.log(scope, thread)?;
-        let mut items: Vec<&ItemEntry> = log
-            .items
-            .values()
-            .filter(|item| {
-                filter.run_id.as_ref().is_none_or(|run| item.run_id == *run)
-                    && filter.status.as_ref().is_none_or(|status| item.status == *status)
-            })
-            .collect();
-        items.sort_by_key(|item| item.started_seq);
-        Ok(ascending(items.into_iter(), scan, |item| item.started_seq))
+        run: &RunId,
+        items: &[ItemId],
+    ) -> Result<ItemPage> {
+        self.read_items_now(scope, thread, run, items)
+    }
+
+    async fn page(&self, scope: &Scope, thread: &ThreadId, query: &ItemQuery) -> Result<ItemPage> {
+        self.page_of_items_now(scope, thread, query)
+    }
+
+    async fn turns(&self, scope: &Scope, thread: &ThreadId, query: &TurnQuery) -> Result<TurnPage> {
+        self.turns_now(scope, thread, query)
     }
 
     async fn claim(
@@ -378,6 +376,15 @@ impl ItemStore for MemoryLedger {
         epoch: u64,
     ) -> Result<ClaimedItem> {
         self.claim_item_now(scope, thread, run, item, epoch)
+    }
+
+    async fn rebuild(&self, scope: &Scope, thread: &ThreadId) -> Result<Rebuilt> {
+        self.rebuild_now(scope, thread)
+    }
+
+    async fn verify(&self, scope: &Scope, thread: &ThreadId) -> Result<Verified> {
+        let mut rows = self.rows_of(scope, thread)?;
+        verify::verify(thread, &mut rows).await
     }
 }
 

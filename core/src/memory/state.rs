@@ -1,19 +1,25 @@
 //! What the memory ledger holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::record::{
-    Compaction, Event, EventDraft, HeadState, Interaction, ItemEntry, Lease, NewLease, Outcome, Run, Thread,
-    ThreadHead, UsageRecord,
+    BlobHash, Compaction, Event, EventDraft, HeadState, ImportCursor, Interaction, ItemEntry, Lease,
+    NewLease, Outcome, Quarantined, Run, Thread, ThreadHead, UsageRecord,
 };
 use crate::store::{Deletion, StoredAgentRun};
-use crate::{AgentRunId, Error, InteractionId, ItemId, Result, RunId, Scope, SourceId, ThreadId, Timestamp};
+use crate::{
+    AgentRunId, Error, ImportSource, InteractionId, ItemId, QuarantineId, Result, RunId, Scope, SourceId,
+    ThreadId, Timestamp,
+};
 
 /// Every thread, deleted ones included: their heads are tombstones.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) threads: BTreeMap<ThreadId, Log>,
     pub(super) agent_runs: BTreeMap<AgentRunId, StoredAgentRun>,
+    /// How far sources were read, each into one thread.
+    pub(super) cursors: BTreeMap<ImportSource, (ThreadId, ImportCursor)>,
 }
 
 /// A thread and all below it.
@@ -31,6 +37,11 @@ pub(super) struct Log {
     pub(super) queued: BTreeMap<RunId, (Vec<EventDraft>, Option<NewLease>)>,
     pub(super) compactions: BTreeMap<u64, Compaction>,
     pub(super) interactions: BTreeMap<InteractionId, Interaction>,
+    /// Media types and bytes.
+    pub(super) blobs: BTreeMap<BlobHash, (String, Arc<[u8]>)>,
+    /// Which events name which of them.
+    pub(super) event_blobs: BTreeSet<(u64, BlobHash)>,
+    pub(super) quarantine: BTreeMap<QuarantineId, Quarantined>,
     /// What was taken away of it, in order.
     pub(super) deletions: Vec<Deletion>,
     /// Agent runs that a commit began, and those that it ended, until the ledger has noted them.
@@ -38,6 +49,8 @@ pub(super) struct Log {
     pub(super) ended: Vec<(AgentRunId, Outcome, Timestamp)>,
     /// When the log last grew.
     pub(super) written_at: Timestamp,
+    /// Up to which number it can be searched.
+    pub(super) indexed_seq: u64,
 }
 
 impl Log {
@@ -53,10 +66,14 @@ impl Log {
             queued: BTreeMap::new(),
             compactions: BTreeMap::new(),
             interactions: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            event_blobs: BTreeSet::new(),
+            quarantine: BTreeMap::new(),
             deletions: Vec::new(),
             begun: Vec::new(),
             ended: Vec::new(),
             written_at: Timestamp::now(),
+            indexed_seq: 0,
         }
     }
 

@@ -14,9 +14,12 @@ use super::state::{Log, State};
 
 impl MemoryLedger {
     pub(super) fn create_now(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
-        let spawn = new.spawn.clone();
+        let (spawn, fork) = (new.spawn.clone(), new.fork.clone());
         let mut thread = new.into_thread(scope)?;
         let mut state = self.state();
+        if let Some(origin) = fork {
+            state.log(scope, &origin.source_thread_id)?;
+        }
         if let Some(spawn) = spawn {
             let parent = state.log(scope, &spawn.parent_thread_id)?;
             parent.head.require_open()?;
@@ -88,7 +91,10 @@ impl MemoryLedger {
         let limit = ListRange::newest(limit).checked_limit()?;
         let before = Timestamp::now().before(idle);
         let state = self.state();
-        let succeeded = |log: &&Log| log.runs.values().any(|run| run.status == RunStatus::Success);
+        let succeeded = |log: &&Log| {
+            let last = log.runs.values().max_by_key(|run| run.epoch);
+            last.is_some_and(|run| run.status == RunStatus::Success)
+        };
         let threads = state.threads.values().filter(succeeded).filter_map(|log| log.thread.as_ref());
         let mut spent: Vec<&Thread> = threads
             .filter(|thread| {
@@ -110,7 +116,7 @@ impl MemoryLedger {
     ) -> Result<Page<Deletion>> {
         require_system_scope(scope, "looks at what was deleted")?;
         let limit = range.checked_limit()?;
-        let end = range.cursor.as_ref().map(Cursor::deletion_position).transpose()?;
+        let end = range.cursor.as_ref().map(Cursor::seq_position).transpose()?;
         let state = self.state();
         let logs = state.threads.values();
         let deletions = logs
@@ -121,7 +127,7 @@ impl MemoryLedger {
             limit,
             end,
             |deletion| (deletion.deleted_at, deletion.thread_id.as_str(), deletion.from_seq),
-            |deletion| Cursor::at_deletion(deletion.deleted_at, &deletion.thread_id, deletion.from_seq),
+            |deletion| Cursor::at_seq(deletion.deleted_at, &deletion.thread_id, deletion.from_seq),
         ))
     }
 

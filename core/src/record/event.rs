@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ItemKind, ItemStatus, Outcome, TerminalStatus};
+use super::{ItemKind, ItemStatus, Outcome, TerminalStatus, ToolCall};
 use crate::{CallId, Error, ItemId, MAX_ID_BYTES, RawJson, Result, RunId, TaskId, ThreadId, Timestamp, text};
 
 /// The once key of a run's terminal event: a run has exactly one.
@@ -253,6 +253,13 @@ impl ItemMark {
     pub fn new(item_id: ItemId, kind: ItemKind, status: ItemStatus) -> Self {
         Self { item_id, kind, status, call_id: None, parent_item_id: None }
     }
+
+    /// Whether the item, with this content, is a call whose end the model is told: it gave the call an id, or the
+    /// content of an item that is a call by its kind has the shape of one that a model asked for without.
+    #[must_use]
+    pub fn is_call(&self, content: &RawJson) -> bool {
+        self.call_id.is_some() || (self.kind.is_call() && content.decode::<ToolCall>().is_ok())
+    }
 }
 
 /// An event before it is stored.
@@ -272,6 +279,9 @@ pub struct EventDraft {
     pub once_key: Option<String>,
     /// The payload.
     pub content: RawJson,
+    /// The payload's size in bytes before whoever hands it in left a part out of it; `None` where it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole_bytes: Option<u64>,
     /// Further facts, a JSON object.
     pub metadata: Option<RawJson>,
     /// When it happened.
@@ -290,6 +300,7 @@ impl EventDraft {
             item: None,
             once_key: None,
             content,
+            whole_bytes: None,
             metadata: None,
             created_at: Timestamp::now(),
         }
@@ -310,8 +321,8 @@ impl EventDraft {
 impl EventDraft {
     /// The once key of the result of a call: the model is told of each call's end once, whoever tells it.
     ///
-    /// A result is the completion of an item with a call id, of category `message`. Without a once key of its
-    /// own it gets this one when it is stored.
+    /// A result is the completion of a call's item ([`ItemMark::is_call`]), of category `message`. Without a once key
+    /// of its own it gets this one when it is stored.
     #[must_use]
     pub fn result_key(item: &ItemId) -> String {
         const RESULT: &str = "result:";
@@ -325,8 +336,8 @@ impl EventDraft {
     /// Gives the result of a call its once key.
     pub(crate) fn mark_result(&mut self) {
         if let (None, Category::Message, Some(mark)) = (&self.once_key, &self.category, &self.item)
-            && mark.call_id.is_some()
             && mark.status != ItemStatus::InProgress
+            && mark.is_call(&self.content)
         {
             self.once_key = Some(Self::result_key(&mark.item_id));
         }
@@ -419,5 +430,35 @@ impl Event {
                 item.kind == ItemKind::AgentMessage && item.status == ItemStatus::Completed
             })
             && self.caller.as_ref().is_none_or(|caller| caller.kind() != super::CallerKind::Middleware)
+    }
+}
+
+/// What the views of a log know of an event: what stands beside its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Its number.
+    pub seq: u64,
+    /// The run it belongs to.
+    pub run_id: Option<RunId>,
+    /// What it is about.
+    pub category: Category,
+    /// Who caused it.
+    pub caller: Option<Caller>,
+    /// The item it records.
+    pub item: Option<ItemMark>,
+    /// When it happened.
+    pub created_at: Timestamp,
+}
+
+impl From<Event> for Envelope {
+    fn from(event: Event) -> Self {
+        Self {
+            seq: event.seq,
+            run_id: event.run_id,
+            category: event.category,
+            caller: event.caller,
+            item: event.item,
+            created_at: event.created_at,
+        }
     }
 }

@@ -14,7 +14,7 @@ text_enum! {
     pub enum InteractionStatus {
         /// Nobody has answered.
         Open = "open",
-        /// It was answered, once.
+        /// It was answered, once. The answer goes when the run is deleted that was admitted with it.
         Answered = "answered",
     }
 }
@@ -62,7 +62,8 @@ impl NewInteraction {
 /// The answer to a question, given with the admission of the run that goes on with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The question. `NotFound` where the thread has none with this id, `Conflict` where it was answered.
+    /// The question. `NotFound` where the thread has none with this id, `Conflict` where it was answered. An answer
+    /// that nothing goes on with, because its run is hidden or ended in the queue, gives way to this one.
     pub interaction_id: InteractionId,
     /// The answer, in the application's own shape.
     pub value: RawJson,

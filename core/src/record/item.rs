@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::view::items::ItemChange;
+use crate::view::items::{ItemChange, Standing};
 use crate::wire::text_enum;
 use crate::{CallId, Caller, Error, ItemId, Result, RunId, ThreadId, Timestamp};
 
@@ -196,7 +196,7 @@ pub struct ItemEntry {
     pub started_seq: u64,
     /// The event that ended it.
     pub completed_seq: Option<u64>,
-    /// The last event that changed this row.
+    /// The event that ended it, or began it while it goes on.
     pub updated_seq: u64,
     /// When it began.
     pub started_at: Timestamp,
@@ -248,15 +248,15 @@ impl ItemEntry {
 
     /// Merges a later change of the same item, by the rule of [`view::items`](crate::view::items).
     pub fn merge(&mut self, later: &ItemChange) {
-        if self.status != ItemStatus::InProgress || later.status == ItemStatus::InProgress {
-            return;
-        }
-        self.status = later.status.clone();
-        self.completed_seq = later.completed_seq;
-        self.updated_seq = later.updated_seq;
-        self.completed_at = later.completed_at;
-        self.call_id = self.call_id.take().or_else(|| later.call_id.clone());
-        self.parent_item_id = self.parent_item_id.take().or_else(|| later.parent_item_id.clone());
-        self.caller = self.caller.take().or_else(|| later.caller.clone());
+        let standing = Standing {
+            status: &mut self.status,
+            completed_seq: &mut self.completed_seq,
+            updated_seq: &mut self.updated_seq,
+            completed_at: &mut self.completed_at,
+            parent_item_id: &mut self.parent_item_id,
+            call_id: &mut self.call_id,
+            caller: &mut self.caller,
+        };
+        standing.merge(later);
     }
 }

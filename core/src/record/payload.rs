@@ -53,17 +53,20 @@ impl Origin {
 }
 
 /// What a person said: the content of a `user_message`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserMessage {
     /// Text, or an array of content parts as chat APIs have them.
     pub content: RawJson,
+    /// The message's id in the client it was written in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// What else the source's message has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<RawJson>,
 }
 
 /// What an agent said: the content of an `agent_message`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentMessage {
     /// Text, or an array of content parts as chat APIs have them.
     pub content: RawJson,
@@ -82,6 +85,18 @@ pub struct AgentMessage {
     /// Which call of the run it was, from 1, in start order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call_index: Option<u64>,
+    /// Whether it is the run's answer or said on the way: `final_answer`, `commentary`, or the runtime's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// How it is delivered, as the runtime says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// The memories it cites, as the runtime gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_citation: Option<RawJson>,
+    /// What it asks the person, as the runtime gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<RawJson>,
     /// What else the source's message has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<RawJson>,
@@ -99,15 +114,24 @@ pub struct ToolRequest {
 }
 
 /// Reasoning that stands apart from a message: the content of a `reasoning` item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasoningText {
-    /// The reasoning.
+    /// The reasoning, or where there are summaries, these, with an empty line between them.
     pub text: String,
+    /// Its summaries, where the model gives such.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub summary: Vec<String>,
+    /// Its raw parts, where the model gives such.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raw: Vec<String>,
+    /// What else the source's record has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<RawJson>,
 }
 
 /// A tool call, at its start without a result and at its completion with one: the content of
 /// `tool_call`, `command_execution` and their kin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The tool.
     pub name: String,
@@ -122,6 +146,10 @@ pub struct ToolCall {
     /// How long it ran, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// What a call of its kind has beyond that: the JSON of [`CommandExecution`](super::CommandExecution),
+    /// [`FileChange`](super::FileChange) or another detail of [`ItemBody`](super::ItemBody).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<RawJson>,
     /// What else the source's message has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<RawJson>,
@@ -131,7 +159,7 @@ impl ToolCall {
     /// A call that was asked for and has no result yet.
     #[must_use]
     pub fn asked(name: impl Into<String>, args: RawJson) -> Self {
-        Self { name: name.into(), args, content: None, error: None, duration_ms: None, extra: None }
+        Self { name: name.into(), args, ..Self::default() }
     }
 }
 
@@ -146,11 +174,26 @@ pub struct ItemError {
 }
 
 /// What a sub-agent does, seen from the run that delegated to it: the content of a `sub_agent_activity`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubAgentActivity {
     /// What it was asked to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// What it did, in a word: `started`, `interacted`, `interrupted`, `completed`, or the runtime's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<String>,
+    /// Its thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_thread_id: Option<String>,
+    /// Where it stands among the agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_path: Option<String>,
+    /// Its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How much it reasons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_effort: Option<String>,
     /// What it did or how it ended, as the runtime reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<RawJson>,
@@ -158,13 +201,14 @@ pub struct SubAgentActivity {
 
 /// The plain text of a message's content.
 pub trait ContentText {
-    /// Text content as it is; of an array the text parts, joined without a separator; else empty.
+    /// Text content as it is; of an array the text parts, joined without a separator; else empty. Of large text
+    /// that is stored apart, how it begins.
     fn text(&self) -> String;
 }
 
 impl ContentText for RawJson {
     fn text(&self) -> String {
-        match self.decode_lossy::<Value>() {
+        match self.shown().decode_lossy::<Value>() {
             Ok(Value::String(text)) => text,
             Ok(Value::Array(parts)) => parts.iter().filter_map(part_text).collect(),
             Ok(_) | Err(_) => String::new(),

@@ -102,6 +102,8 @@ impl Outcome {
     pub const REPLACED: &'static str = "replaced";
     /// The stop reason of a run whose worker was gone.
     pub const LEASE_EXPIRED: &'static str = "lease_expired";
+    /// The stop reason of a run that a fork has only the beginning of.
+    pub const FORKED: &'static str = "forked";
     /// The stop reason of a run that asked a person something: its [`Interaction`](super::Interaction)s
     /// say what.
     pub const WAITING_FOR_INPUT: &'static str = "waiting_for_input";
@@ -255,7 +257,26 @@ pub struct Estimate {
     pub cost_nanos: u64,
 }
 
+/// What part of a budget is set aside for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReservedFor {
+    /// A model call of the run itself, which counts against `max_iterations`. What is set aside for calls is
+    /// given back when the run changes hands: who made them is gone.
+    Iteration,
+    /// A model call that is no iteration, a middleware's say.
+    #[default]
+    Call,
+    /// A sub-agent. Its allowance stays set aside until it is settled, whoever holds the run.
+    SubAgent,
+}
+
 impl Estimate {
+    /// Adds another one.
+    pub fn add(&mut self, more: &Self) {
+        self.tokens = self.tokens.saturating_add(more.tokens);
+        self.cost_nanos = self.cost_nanos.saturating_add(more.cost_nanos);
+    }
+
     /// Takes off what a settled call had reserved.
     pub fn give_back(&mut self, settled: &Self) {
         self.tokens = self.tokens.saturating_sub(settled.tokens);
@@ -368,6 +389,9 @@ pub struct Run {
     pub parent_run_id: Option<RunId>,
     /// The agent run whose transcript it is.
     pub agent_run_id: Option<AgentRunId>,
+    /// The run of the thread above that pays for it, because [`Ledger::delegate`](crate::Ledger::delegate)
+    /// handed it over; `None` where nobody else pays.
+    pub payer_run_id: Option<RunId>,
     /// The epoch it holds the slot under, or held it last; 0 while it is queued.
     pub epoch: u64,
     /// What it used.
@@ -378,6 +402,8 @@ pub struct Run {
     pub iterations: u64,
     /// What calls that were let through and have not been counted may use.
     pub reserved: Estimate,
+    /// What sub-agents that it pays for and that have not been settled may use.
+    pub allowances: Estimate,
     /// The seq of its first event.
     pub first_seq: Option<u64>,
     /// The seq of its last event so far.
@@ -399,13 +425,29 @@ pub struct Run {
 }
 
 impl Run {
-    /// Sets aside what a call may use, or says which limit of the budget does not have it.
-    pub fn reserve(&mut self, estimate: Estimate, is_iteration: bool) -> Option<BudgetLimit> {
+    /// The run without what an application gave and a person reads, for whoever holds many of them.
+    #[must_use]
+    pub fn without_documents(self) -> Self {
+        Self {
+            metadata: RawJson::empty_object(),
+            kwargs: RawJson::empty_object(),
+            error: None,
+            first_human_message: None,
+            last_ai_message: None,
+            ..self
+        }
+    }
+
+    /// Sets aside what a call or a sub-agent may use, or says which limit of the budget does not have it.
+    pub fn reserve(&mut self, estimate: Estimate, purpose: ReservedFor) -> Option<BudgetLimit> {
         let beyond = |limit: Option<u64>, used: u64, wanted: u64| {
             limit.is_some_and(|limit| used.saturating_add(wanted) > limit)
         };
-        let tokens = self.totals.total_tokens.saturating_add(self.reserved.tokens);
-        let cost_nanos = self.totals.cost_nanos.saturating_add(self.reserved.cost_nanos);
+        let mut taken = self.reserved;
+        taken.add(&self.allowances);
+        let tokens = self.totals.total_tokens.saturating_add(taken.tokens);
+        let cost_nanos = self.totals.cost_nanos.saturating_add(taken.cost_nanos);
+        let is_iteration = purpose == ReservedFor::Iteration;
         if is_iteration && beyond(self.budget.max_iterations, self.iterations, 1) {
             return Some(BudgetLimit::MaxIterations);
         }
@@ -416,9 +458,26 @@ impl Run {
             return Some(BudgetLimit::MaxCostNanos);
         }
         self.iterations += u64::from(is_iteration);
-        self.reserved.tokens = self.reserved.tokens.saturating_add(estimate.tokens);
-        self.reserved.cost_nanos = self.reserved.cost_nanos.saturating_add(estimate.cost_nanos);
+        self.set_aside(purpose).add(&estimate);
         None
+    }
+
+    /// Gives back what was set aside for something that is not done.
+    pub fn release(&mut self, estimate: Estimate, purpose: ReservedFor) {
+        self.iterations = self.iterations.saturating_sub(u64::from(purpose == ReservedFor::Iteration));
+        self.set_aside(purpose).give_back(&estimate);
+    }
+
+    /// Gives back what was set aside for what a usage record tells.
+    pub(crate) fn settle(&mut self, settled: Estimate, purpose: ReservedFor) {
+        self.set_aside(purpose).give_back(&settled);
+    }
+
+    fn set_aside(&mut self, purpose: ReservedFor) -> &mut Estimate {
+        match purpose {
+            ReservedFor::Iteration | ReservedFor::Call => &mut self.reserved,
+            ReservedFor::SubAgent => &mut self.allowances,
+        }
     }
 
     /// Whether this is how it ended.

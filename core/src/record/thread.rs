@@ -129,6 +129,12 @@ pub struct ThreadHead {
 }
 
 impl ThreadHead {
+    /// The number of the last event that the log has had; 0 where it has had none.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.next_seq.saturating_sub(1)
+    }
+
     /// The head of a new thread.
     #[must_use]
     pub fn new(thread: &Thread) -> Self {
@@ -237,6 +243,15 @@ impl Spawn {
     }
 }
 
+/// Where the log of a fork comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkOrigin {
+    /// The thread it was copied from; must be the scope's.
+    pub source_thread_id: ThreadId,
+    /// The last seq of that thread that it was copied through.
+    pub through_seq: u64,
+}
+
 /// What a new thread is made of; everything but the id has a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewThread {
@@ -259,6 +274,9 @@ pub struct NewThread {
     /// Where it comes from, if an agent makes it. It has its parent's owner. Only
     /// [`ThreadStore::create`](crate::ThreadStore::create) takes it.
     pub spawn: Option<Spawn>,
+    /// Whose log its own begins with, if it is a fork. Only [`ThreadStore::create`](crate::ThreadStore::create)
+    /// takes it.
+    pub fork: Option<ForkOrigin>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -277,6 +295,7 @@ impl NewThread {
             config: RawJson::empty_object(),
             metadata: RawJson::empty_object(),
             spawn: None,
+            fork: None,
             created_at: Timestamp::now(),
         }
     }
@@ -297,6 +316,8 @@ impl NewThread {
         };
         text::require_jsonb("config", &self.config)?;
         text::require_jsonb("metadata", &self.metadata)?;
+        let (forked_from_thread_id, forked_at_seq) =
+            self.fork.map(|origin| (origin.source_thread_id, origin.through_seq)).unzip();
         Ok(Thread {
             thread_id: self.thread_id,
             owner_id,
@@ -309,8 +330,8 @@ impl NewThread {
             spawn_item_id: None,
             spawn_depth: 0,
             lifecycle: ThreadLifecycle::Detached,
-            forked_from_thread_id: None,
-            forked_at_seq: None,
+            forked_from_thread_id,
+            forked_at_seq,
             system_prompt: self.system_prompt.map(|given| text::clean(&given).into_owned()),
             model: self.model.map(|given| text::clean(&given).into_owned()),
             config: self.config,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Estimate, RunTotals};
+use super::{Estimate, ReservedFor, RunTotals};
 use crate::{Caller, OwnerId, RawJson, RunId, SourceId, ThreadId, Timestamp};
 
 /// The key of calls that name no model.
@@ -121,7 +121,8 @@ pub struct UsageDraft {
     pub child_thread_id: Option<ThreadId>,
     /// The usage as the provider gave it.
     pub raw: Option<RawJson>,
-    /// What was reserved for the call: it comes back to the run's budget when the record is stored first.
+    /// What was reserved for the call: it comes back to the run's budget when the record is stored first. Of a
+    /// record with a `child_thread_id` it is the sub-agent's allowance.
     pub settles: Estimate,
     /// When the call ended.
     pub created_at: Timestamp,
@@ -147,6 +148,12 @@ impl UsageDraft {
             settles: Estimate::default(),
             created_at: Timestamp::now(),
         }
+    }
+
+    /// What the part of the budget was set aside for that it settles.
+    #[must_use]
+    pub fn settles_for(&self) -> ReservedFor {
+        if self.child_thread_id.is_some() { ReservedFor::SubAgent } else { ReservedFor::Call }
     }
 
     /// The record that is stored of it.

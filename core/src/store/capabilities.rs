@@ -17,13 +17,19 @@ pub enum Capability {
     Usage,
     /// The item index.
     Items,
-    /// Context windows, agent runs, interactions, and threads that agents spawn, archive or delete as trees.
+    /// Context windows, agent runs, interactions, where imports stand, and threads that agents spawn, archive or
+    /// delete as trees.
     Sessions,
+    /// Large payloads stored once, and forks, which need them.
+    Blobs,
+    /// Full-text search.
+    Search,
 }
 
 impl Capability {
     /// Every one.
-    pub const ALL: &'static [Self] = &[Self::Runs, Self::Marks, Self::Usage, Self::Items, Self::Sessions];
+    pub const ALL: &'static [Self] =
+        &[Self::Runs, Self::Marks, Self::Usage, Self::Items, Self::Sessions, Self::Blobs, Self::Search];
 
     /// What is asked for where it is needed, as errors name it.
     #[must_use]
@@ -34,6 +40,8 @@ impl Capability {
             Self::Usage => "a usage record",
             Self::Items => "the item index",
             Self::Sessions => "a context window, an agent run, an interaction or a tree of threads",
+            Self::Blobs => "a blob or a fork",
+            Self::Search => "full-text search",
         }
     }
 
@@ -57,14 +65,27 @@ pub struct Capabilities {
     pub items: bool,
     /// [`Capability::Sessions`].
     pub sessions: bool,
+    /// [`Capability::Blobs`].
+    pub blobs: bool,
+    /// [`Capability::Search`].
+    pub search: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self = Self { runs: true, marks: true, usage: true, items: true, sessions: true };
+    pub const ALL: Self =
+        Self { runs: true, marks: true, usage: true, items: true, sessions: true, blobs: true, search: true };
 
     /// The log alone.
-    pub const LOG: Self = Self { runs: false, marks: false, usage: false, items: false, sessions: false };
+    pub const LOG: Self = Self {
+        runs: false,
+        marks: false,
+        usage: false,
+        items: false,
+        sessions: false,
+        blobs: false,
+        search: false,
+    };
 
     /// Whether it has this one.
     #[must_use]
@@ -75,6 +96,8 @@ impl Capabilities {
             Capability::Usage => self.usage,
             Capability::Items => self.items,
             Capability::Sessions => self.sessions,
+            Capability::Blobs => self.blobs,
+            Capability::Search => self.search,
         }
     }
 
@@ -91,6 +114,7 @@ impl Capabilities {
             (Capability::Runs, commit.transition.is_some() || !commit.progress.is_empty()),
             (Capability::Marks, commit.mark.is_some()),
             (Capability::Usage, !commit.usage.is_empty()),
+            (Capability::Blobs, !commit.blobs.is_empty()),
         ];
         match needed.into_iter().find(|(capability, asked)| *asked && !self.has(*capability)) {
             Some((capability, _)) => Err(capability.unsupported()),

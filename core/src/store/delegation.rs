@@ -42,6 +42,9 @@ impl Delegation {
         if self.run.thread_id != self.child.thread_id {
             return Err(Error::invalid("thread_id", "of the run is not that of the child's thread"));
         }
+        if self.run.admission.payer_run_id.is_some() {
+            return Err(Error::invalid("payer_run_id", "is set; the child's spawn names the run that pays"));
+        }
         if self.run.create_missing.is_some() {
             return Err(Error::invalid(
                 "create_missing",
@@ -88,17 +91,19 @@ impl Ledger {
         let (spawn, estimate) = delegation.check()?;
         let (thread, run, epoch) = (spawn.parent_thread_id.clone(), spawn.run_id.clone(), delegation.epoch);
         delegation.require_limits(&self.runs().get(scope, &thread, &run).await?)?;
-        let wanted = Reserve { estimate, is_iteration: false };
+        let wanted = Reserve::allowance(estimate);
         match self.runs().reserve(scope, &thread, &run, epoch, wanted).await? {
             Reservation::Granted(_) => {}
             Reservation::Refused(limit) => return Ok(Delegated::Refused(limit)),
         }
-        match self.spawn(scope, delegation.child, delegation.run).await {
+        let mut child_run = delegation.run;
+        child_run.admission.payer_run_id = Some(run.clone());
+        match self.spawn(scope, delegation.child, child_run).await {
             Ok(child) => Ok(Delegated::Admitted(Box::new(child))),
             Err(error) => {
                 if !matches!(error, Error::Unavailable { applied: Applied::Unknown, .. }) {
                     // What cannot be given back comes back when the run ends, and the refusal is what counts.
-                    let released = self.runs().release(scope, &thread, &run, epoch, estimate).await;
+                    let released = self.runs().release(scope, &thread, &run, epoch, wanted).await;
                     drop(released);
                 }
                 Err(error)
@@ -108,7 +113,7 @@ impl Ledger {
 
     async fn spawn(&self, scope: &Scope, child: NewThread, run: NewRun) -> Result<Run> {
         let thread = self.threads().create(scope, child).await?;
-        match self.admit(scope, run).await {
+        match self.admit_now(scope, run).await {
             Ok(admitted) => Ok(admitted.run),
             Err(error) => {
                 if !matches!(error, Error::Unavailable { .. }) {
@@ -124,15 +129,22 @@ impl Ledger {
     /// allowance: one usage record of that run, by `subagent:` and the sub-agent's assistant. However often
     /// and by however many processes it is done, the first counts.
     ///
-    /// `run` is one that [`Ledger::delegate`] admitted; it has ended, however, or this is `Conflict`. What it
-    /// takes after it was settled is its own. It is settled before its thread is deleted, and also where the
-    /// run that pays has ended or changed hands, for it was spent.
+    /// `run` is one that [`Ledger::delegate`] admitted, or this is `InvalidInput`; it has ended, however, or this is
+    /// `Conflict`. What it takes after it was settled is its own. It is settled before its thread is deleted, and
+    /// also where the run that pays has ended or changed hands, for it was spent. Who deletes an ephemeral thread
+    /// that has served settles it before; then this is `NotFound`, as it is where the run that pays is gone.
     pub async fn settle_child(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Receipt> {
         let child = self.threads().get(scope, thread).await?;
         let ended = self.runs().get(scope, thread, run).await?;
-        let (Some(parent), Some(payer)) = (child.parent_thread_id.clone(), child.spawn_run_id.clone()) else {
-            return Err(Error::invalid("thread_id", "is no sub-agent's thread; nobody pays for its runs"));
+        let Some(payer) = ended.payer_run_id.clone() else {
+            return Err(Error::invalid(
+                "run_id",
+                "was not handed over by a run that pays for it; see delegate",
+            ));
         };
+        // A child that was given to the thread above its parent names no spawning run any more.
+        let parent = child.parent_thread_id.clone().filter(|_| child.spawn_run_id.as_ref() == Some(&payer));
+        let parent = parent.ok_or_else(|| Error::not_found("run that pays", &payer))?;
         if !ended.status.is_terminal() {
             return Err(Error::conflict("run status", "ended", &ended.status));
         }

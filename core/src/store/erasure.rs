@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Erased, Erasure, Ledger, RunFilter, ThreadFilter, require_system_scope};
 use crate::commit::Claim;
-use crate::record::{Budget, Outcome, Run, RunStatus, ThreadLifecycle, ThreadStatus};
+use crate::record::{Outcome, Run, RunStatus, ThreadLifecycle, ThreadStatus};
 use crate::{Error, ErrorKind, ListRange, MAX_LIMIT, OwnerId, Result, RunId, Scope, ThreadId, Timestamp};
 
 /// Why a run was ended whose owner is erased.
@@ -17,14 +17,20 @@ impl Ledger {
     /// Deletes ephemeral threads whose last run succeeded, `idle` ago or longer, at most `limit`; tells which.
     /// Those whose run failed or was interrupted stay. For the system only.
     ///
+    /// Their runs that others pay for are settled before, and a thread stays while that cannot be done.
     /// [`Ledger::finish`] deletes such a thread at once; this is for those where it could not.
     pub async fn discard_spent(&self, scope: &Scope, idle: Duration, limit: u32) -> Result<Vec<ThreadId>> {
         let mut gone = Vec::new();
         for thread in self.threads().list_spent(scope, idle, limit).await? {
-            match self.threads().delete(scope, &thread).await {
-                Ok(_) => gone.push(thread),
-                // It runs again, something below it does, or somebody else was faster.
-                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+            match self.discard(scope, &thread).await {
+                Ok(()) => gone.push(thread),
+                // The others are not kept by one that runs again, has something at work below it, cannot be
+                // charged, or was deleted by somebody faster.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Conflict | ErrorKind::NotFound | ErrorKind::InvalidInput
+                    ) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -34,17 +40,58 @@ impl Ledger {
     /// Deletes the thread of a run that succeeded if that was all it was for.
     pub(super) async fn discard_ephemeral(&self, scope: &Scope, run: &Run) {
         let Ok(thread) = self.threads().get(scope, &run.thread_id).await else { return };
-        if thread.lifecycle != ThreadLifecycle::Ephemeral {
-            return;
+        if thread.lifecycle == ThreadLifecycle::Ephemeral {
+            // The end of the run is stored, which is what was asked for. What is left of the thread (another
+            // run had been queued, say, or the ledger is away) a sweep takes.
+            drop(self.discard(scope, &run.thread_id).await);
         }
-        // The end of the run is stored, which is what was asked for. What is left of the thread (another
-        // run had been queued, say, or the ledger is away) a sweep takes.
-        let has_allowance = thread.parent_thread_id.is_some() && run.budget != Budget::default();
-        if has_allowance && self.settle_child(scope, &run.thread_id, &run.run_id).await.is_err() {
-            // Whoever pays for it can be told only while there is a run to read.
-            return;
+    }
+
+    /// Deletes a thread with all that goes with it, after whoever pays for their runs was charged: that can be told
+    /// only while there is a run to read.
+    async fn discard(&self, scope: &Scope, thread: &ThreadId) -> Result<()> {
+        let mut tree = vec![self.threads().get(scope, thread).await?];
+        let mut seen = 0;
+        while let Some(parent) = tree.get(seen).map(|thread| thread.thread_id.clone()) {
+            seen += 1;
+            let mut range = ListRange::newest(MAX_LIMIT);
+            loop {
+                let Some(page) = absent(self.threads().list_children(scope, &parent, &range).await)? else {
+                    break;
+                };
+                tree.extend(page.items);
+                match page.next_cursor {
+                    Some(next) => range.cursor = Some(next),
+                    None => break,
+                }
+            }
         }
-        let _ = self.threads().delete(scope, &run.thread_id).await;
+        // The deepest first: what a child was charged for is part of its own bill.
+        for thread in tree.iter().rev() {
+            self.settle_runs(scope, &thread.thread_id).await?;
+        }
+        self.threads().delete(scope, thread).await.map(drop)
+    }
+
+    /// Settles the runs of a thread that have ended and are paid for by another one that is still there.
+    async fn settle_runs(&self, scope: &Scope, thread: &ThreadId) -> Result<()> {
+        let filter = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
+        let mut range = ListRange::newest(MAX_LIMIT);
+        loop {
+            let page = self.runs().list(scope, &filter, &range).await?;
+            for run in page.items.iter().filter(|run| run.payer_run_id.is_some() && run.status.is_terminal())
+            {
+                match self.settle_child(scope, thread, &run.run_id).await {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            match page.next_cursor {
+                Some(next) => range.cursor = Some(next),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Forgets an owner, as `erasure` says. For the system only: `InvalidInput` for an owner.

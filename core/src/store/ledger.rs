@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use super::lifecycle::LOOKS;
 use super::tail::{self, TailItem};
 use super::{
-    AgentRunStore, Capabilities, ContextStore, EventStore, InteractionStore, ItemStore, RunStore,
-    ThreadStore, UsageStore,
+    AgentRunStore, BlobStore, Capabilities, ContextStore, EventStore, ImportStore, InteractionStore,
+    ItemStore, RunStore, SearchStore, ThreadStore, UsageStore,
 };
 use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
 use crate::record::{
@@ -34,6 +34,9 @@ pub struct Stores {
     pub context: Arc<dyn ContextStore>,
     pub interactions: Arc<dyn InteractionStore>,
     pub agent_runs: Arc<dyn AgentRunStore>,
+    pub blobs: Arc<dyn BlobStore>,
+    pub imports: Arc<dyn ImportStore>,
+    pub search: Arc<dyn SearchStore>,
 }
 
 impl Stores {
@@ -48,7 +51,10 @@ impl Stores {
             + UsageStore
             + ContextStore
             + InteractionStore
-            + AgentRunStore,
+            + AgentRunStore
+            + BlobStore
+            + ImportStore
+            + SearchStore,
     {
         Self {
             threads: Arc::<S>::clone(&store),
@@ -58,7 +64,10 @@ impl Stores {
             usage: Arc::<S>::clone(&store),
             context: Arc::<S>::clone(&store),
             interactions: Arc::<S>::clone(&store),
-            agent_runs: store,
+            agent_runs: Arc::<S>::clone(&store),
+            blobs: Arc::<S>::clone(&store),
+            imports: Arc::<S>::clone(&store),
+            search: store,
         }
     }
 }
@@ -158,6 +167,12 @@ impl Ledger {
         Self(stores)
     }
 
+    /// The same stores with another log, for those who wrap one.
+    #[must_use]
+    pub fn with_events(&self, events: Arc<dyn EventStore>) -> Self {
+        Self(Stores { events, ..self.0.clone() })
+    }
+
     /// What the backend can do. What it cannot is [`Error::Unsupported`].
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
@@ -212,6 +227,24 @@ impl Ledger {
         &*self.0.agent_runs
     }
 
+    /// Large payloads.
+    #[must_use]
+    pub fn blobs(&self) -> &dyn BlobStore {
+        &*self.0.blobs
+    }
+
+    /// Where imports stand.
+    #[must_use]
+    pub fn imports(&self) -> &dyn ImportStore {
+        &*self.0.imports
+    }
+
+    /// The index that [`Ledger::search`] reads.
+    #[must_use]
+    pub fn search_index(&self) -> &dyn SearchStore {
+        &*self.0.search
+    }
+
     /// Admits a run: its row, the thread's slot, a new epoch and its input in one commit.
     ///
     /// With an idempotency key, a second admission is answered with the run of the first if the
@@ -219,6 +252,15 @@ impl Ledger {
     /// is the admission's [`MultitaskStrategy`](crate::MultitaskStrategy): the answer is `Conflict`, or the
     /// other run is ended, or this one is queued, as [`Admitted::run`] tells.
     pub async fn admit(&self, scope: &Scope, new: NewRun) -> Result<Admitted> {
+        if new.admission.payer_run_id.is_some() {
+            let reason = "is set; a run that another one pays for is handed over by Ledger::delegate";
+            return Err(Error::invalid("payer_run_id", reason));
+        }
+        self.admit_now(scope, new).await
+    }
+
+    /// The same for a run that another one may pay for.
+    pub(super) async fn admit_now(&self, scope: &Scope, new: NewRun) -> Result<Admitted> {
         if let Some(run) = self.admitted_before(scope, &new).await? {
             return Ok(Admitted { run, created: false });
         }
@@ -270,7 +312,7 @@ impl Ledger {
     /// by the next [`Ledger::fold_ended`].
     ///
     /// An ephemeral thread is deleted right after its run is stored as a success, and so is `NotFound` for
-    /// whoever asks later. A run of it that had an allowance is settled before.
+    /// whoever asks later. Runs of it and of those below it that others pay for are settled before.
     pub async fn finish(&self, scope: &Scope, finish: Finish) -> Result<Finished> {
         let finished = self.end(scope, finish).await?;
         self.fold_after_end(scope, finished.run.agent_run_id.as_ref()).await;

@@ -5,17 +5,21 @@
 //! [`Error::AlreadyExists`](crate::Error::AlreadyExists), and nothing of the other row is told.
 
 mod agent_runs;
+mod blobs;
 mod capabilities;
 mod context;
 mod delegation;
 mod erasure;
 mod events;
+mod fork;
+mod imports;
 mod interactions;
 mod items;
 mod ledger;
 mod lifecycle;
 mod pending;
 mod runs;
+mod search;
 mod signal;
 mod tail;
 mod threads;
@@ -23,16 +27,23 @@ mod transcript;
 mod usage;
 
 pub use agent_runs::{AgentMatch, AgentRunFilter, AgentRunStore, RecordedAgentRun, StoredAgentRun, Unfolded};
+pub use blobs::BlobStore;
 pub use capabilities::{Capabilities, Capability};
 pub use context::{ContextStore, Fold};
 pub use delegation::{Delegated, Delegation};
 pub use events::{Deleted, EventFilter, EventStore, PutIfAbsent, RunVisibility, check_run_count};
+pub use fork::{Fork, ForkPoint, Forked};
+pub use imports::{ImportStore, check_quarantined};
 pub use interactions::{InteractionFilter, InteractionStore};
-pub use items::{ClaimedItem, ItemFilter, ItemStore};
+pub use items::{
+    ClaimedItem, Contents, ItemFilter, ItemPage, ItemQuery, ItemSeq, ItemStore, ListOrder, MAX_ITEM_IDS,
+    MAX_TURNS, Turn, TurnPage, TurnQuery, TurnStart, TurnView, check_item_ids,
+};
 pub use ledger::{Admitted, Finish, Finished, Ledger, NewRun, Stores};
 pub use lifecycle::{Cancellation, Claimed, Swept};
 pub use pending::{Abort, ActiveRun, Healed, OpenItem, PendingCall, Resumption};
 pub use runs::{Claimable, Reservation, Reserve, RunFilter, RunStore, Sweep, require_system};
+pub use search::{Behind, IndexBudget, Indexed, SearchFilter, SearchHit, SearchPage, SearchStore};
 pub use signal::{AppendSignal, Subscription};
 pub use tail::TailItem;
 pub use threads::{

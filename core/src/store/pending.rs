@@ -49,7 +49,7 @@ impl PendingCall {
     #[must_use]
     pub fn of(open: OpenItem) -> Option<Self> {
         let OpenItem { item, started } = open;
-        let told = started.content.decode::<ToolCall>().ok();
+        let told = started.content.shown().decode::<ToolCall>().ok();
         if !item.item_kind.is_call() || (item.call_id.is_none() && told.is_none()) {
             return None;
         }

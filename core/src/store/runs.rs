@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::commit::{Claim, MAX_COST_NANOS, MAX_COUNT};
-use crate::record::{BudgetLimit, CancelAction, Estimate, Lease, OperationKind, Run, RunStatus, Visibility};
+use crate::record::{
+    BudgetLimit, CancelAction, Estimate, Lease, OperationKind, ReservedFor, Run, RunStatus, Visibility,
+};
 use crate::{Error, ListRange, Page, Result, RunId, Scope, ThreadId, Timestamp, WorkerId};
 
 /// Which runs to list. With a thread, that thread's; without one, all that the scope sees.
@@ -52,15 +54,21 @@ pub struct Claimable {
 pub struct Reserve {
     /// What it is expected to use at most.
     pub estimate: Estimate,
-    /// Whether it is a model call of the run itself, which counts against `max_iterations`.
-    pub is_iteration: bool,
+    /// What for.
+    pub purpose: ReservedFor,
 }
 
 impl Reserve {
     /// A model call of the run itself.
     #[must_use]
     pub fn call(estimate: Estimate) -> Self {
-        Self { estimate, is_iteration: true }
+        Self { estimate, purpose: ReservedFor::Iteration }
+    }
+
+    /// What a sub-agent may use.
+    #[must_use]
+    pub fn allowance(estimate: Estimate) -> Self {
+        Self { estimate, purpose: ReservedFor::SubAgent }
     }
 
     /// Refuses what no call uses, for those who implement a store.
@@ -133,7 +141,8 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     /// Sets aside what a call may use, if the run's budget has it beside what was used and what is set
     /// aside already. `LeaseLost` where the run does not hold the thread's slot under this epoch.
     ///
-    /// What was set aside comes back with the usage record that settles it, and when the run ends.
+    /// What was set aside comes back with the usage record that settles it, and when the run ends; for calls also
+    /// when the run is [resumed](crate::Transition::Resume), for who made them is gone.
     async fn reserve(
         &self,
         scope: &Scope,
@@ -143,8 +152,9 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
         wanted: Reserve,
     ) -> Result<Reservation>;
 
-    /// Gives back what was set aside for a call that is not made, so that no usage record settles it.
-    /// `LeaseLost` where the run does not hold the thread's slot under this epoch.
+    /// Gives back what was set aside for a call that is not made, its iteration included, or for a sub-agent that
+    /// is not spawned, so that no usage record settles it. `given` is what was wanted. `LeaseLost` where the run
+    /// does not hold the thread's slot under this epoch.
     ///
     /// It is not exactly-once: a release whose answer was lost is not repeated. What is not given back
     /// comes back when the run ends.
@@ -154,7 +164,7 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
         thread: &ThreadId,
         run: &RunId,
         epoch: u64,
-        estimate: Estimate,
+        given: Reserve,
     ) -> Result<()>;
 
     /// The run's lease, if it has one.

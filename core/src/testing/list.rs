@@ -30,6 +30,19 @@ macro_rules! __conformance_cases {
                 a_bad_fold_is_refused,
                 steps_are_followed_to_the_end,
             }
+            blobs {
+                a_large_part_is_stored_once,
+                a_blob_is_judged_with_its_commit,
+                a_payload_may_name_what_is_there,
+                a_blob_goes_with_its_last_event,
+                a_repeated_batch_brings_its_blobs_once,
+                steps_bring_blobs,
+                an_end_that_the_store_writes_names_them_too,
+                one_of_many_is_stored,
+                blobs_are_listed_in_pages,
+                a_blob_is_its_threads,
+                readers_are_shown_how_it_begins,
+            }
             budgets {
                 a_limit_may_be_reached,
                 a_grant_shows_the_run,
@@ -48,9 +61,13 @@ macro_rules! __conformance_cases {
                 a_child_that_is_not_made_costs_nothing,
                 a_child_is_charged_once,
                 an_ephemeral_child_is_charged_before_it_goes,
+                a_child_without_limits_is_charged_before_it_goes,
+                a_sweep_charges_before_it_deletes,
+                a_resumed_run_has_what_lost_calls_reserved,
                 a_child_is_charged_however_it_ended,
                 grandchildren_are_charged_up_the_tree,
                 a_root_is_nobodys_child,
+                only_what_was_handed_over_is_charged,
                 a_stranger_spends_nothing,
             }
             capabilities {
@@ -142,6 +159,19 @@ macro_rules! __conformance_cases {
                 once_keys_belong_to_a_run [],
                 a_taken_once_key_refuses_the_commit [],
             }
+            imports {
+                a_cursor_is_where_it_was_set_last,
+                what_is_no_record_is_kept_once,
+                a_bad_part_is_refused,
+                what_is_no_record_goes_with_its_thread,
+            }
+            forks {
+                a_fork_reads_as_its_source,
+                a_fork_ends_what_it_cuts,
+                a_repeated_fork_writes_nothing,
+                a_fork_goes_on_where_it_was_cut,
+                a_fork_is_its_owners,
+            }
             interactions {
                 a_run_asks_as_it_ends,
                 a_repeated_end_asks_once,
@@ -152,6 +182,8 @@ macro_rules! __conformance_cases {
                 one_of_many_answers_is_admitted,
                 a_question_is_its_threads,
                 a_queued_run_answers_at_once,
+                a_deleted_run_takes_its_answer_along,
+                an_answer_that_was_undone_gives_way,
                 questions_are_listed_in_pages,
                 questions_come_back_byte_for_byte,
             }
@@ -203,6 +235,7 @@ macro_rules! __conformance_cases {
             }
             pending {
                 a_call_without_a_result_is_pending,
+                a_call_without_an_id_is_answered_from_outside,
                 calls_far_apart_are_pending,
                 one_of_many_results_is_stored,
                 a_repeated_result_is_answered,
@@ -253,6 +286,25 @@ macro_rules! __conformance_cases {
                 every_call_of_a_stranger_is_refused [],
                 a_stranger_neither_admits_nor_ends_a_run,
                 the_system_moves_a_thread [],
+            }
+            search {
+                words_phrases_and_beginnings_are_found,
+                what_is_said_and_printed_is_found,
+                a_match_says_where_it_is,
+                matches_come_newest_first_in_pages,
+                matches_are_filtered,
+                hidden_runs_are_left_out,
+                what_is_deleted_is_not_found,
+                a_thread_that_changes_hands_is_found_by_its_owner,
+                an_owner_finds_its_own,
+                the_index_lags_and_says_so,
+                an_index_is_made_anew,
+                a_bad_payload_stops_nothing,
+                a_long_text_is_found_by_its_beginning,
+                many_index_one_thread_at_once,
+                deletions_and_indexing_meet,
+                a_search_equals_a_look_at_every_text,
+                what_cannot_be_searched_is_refused,
             }
             strategies {
                 an_interrupting_run_takes_the_slot,
@@ -307,6 +359,7 @@ macro_rules! __conformance_cases {
                 a_depth_has_a_limit,
                 children_are_listed_in_pages,
                 an_archived_thread_takes_no_append,
+                an_archived_thread_takes_what_was_spent,
                 a_deletion_takes_what_is_linked_and_gives_away_what_is_detached,
                 a_tree_with_an_active_run_is_not_deleted,
                 an_ephemeral_thread_is_deleted_when_its_run_succeeds,
@@ -317,6 +370,18 @@ macro_rules! __conformance_cases {
                 deletions_of_one_tree_take_each_thread_once,
                 depths_hold_while_trees_move,
                 random_trees_are_what_a_model_says,
+            }
+            turns {
+                items_are_read_in_pages,
+                changes_are_read_after_a_watermark,
+                items_are_read_by_their_ids,
+                turns_are_read_in_pages,
+                a_summary_is_the_first_and_the_final_message,
+                a_full_turn_says_where_it_has_more,
+                hidden_turns_are_left_out,
+                commits_may_be_cut_anywhere,
+                a_rebuild_changes_nothing_that_is_right,
+                every_kind_of_end_verifies_clean,
             }
             usage {
                 a_call_comes_back_whole,
@@ -413,7 +478,7 @@ macro_rules! __conformance_test {
 #[macro_export]
 macro_rules! __conformance_claimed {
     (@needs , $lacks:tt, $($test:tt)*) => {
-        $crate::__conformance_claimed! { @needs [Runs Marks Usage Items Sessions], $lacks, $($test)* }
+        $crate::__conformance_claimed! { @needs [Runs Marks Usage Items Sessions Search], $lacks, $($test)* }
     };
     (@needs [], $lacks:tt, $($test:tt)*) => {
         #[test]
@@ -435,6 +500,9 @@ macro_rules! __conformance_claimed {
         $crate::__conformance_claimed! { @unclaimed $($rest)* }
     };
     (@find Sessions [Sessions $($more:tt)*], $($rest:tt)*) => {
+        $crate::__conformance_claimed! { @unclaimed $($rest)* }
+    };
+    (@find Search [Search $($more:tt)*], $($rest:tt)*) => {
         $crate::__conformance_claimed! { @unclaimed $($rest)* }
     };
     (@find $need:tt [$other:tt $($more:tt)*], $($rest:tt)*) => {

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-
 use crate::record::{
     AgentMessage, CallerKind, CompactionNote, Event, ItemKind, ItemStatus, NewCompaction, ReasoningText,
     SeqSpan, ToolCall, ToolRequest, UserMessage,
 };
-use crate::{CallId, Category, Error, RawJson, Result, ThreadId};
+use crate::view::legacy::calls::Calls;
+use crate::view::legacy::openai_chat::OpenAiChat;
+use crate::{Category, Error, RawJson, Result, ThreadId};
 
 /// The messages a model would be sent next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +91,13 @@ impl ContextMessage {
 }
 
 impl MessageBody {
-    fn of(event: &Event) -> Option<Self> {
-        let (kind, content) = (&event.item.as_ref()?.kind, &event.content);
+    /// Reads the payload of a message's record. `None` where no chat model is sent such, or it has another shape.
+    pub(crate) fn of(event: &Event) -> Option<Self> {
+        let (kind, content) = (&event.item.as_ref()?.kind, event.content.shown());
+        if !content.is_object() {
+            // serde reads a record from an array, too.
+            return None;
+        }
         match kind {
             ItemKind::UserMessage => content.decode().ok().map(Self::User),
             ItemKind::AgentMessage => content.decode().ok().map(Self::Agent),
@@ -137,50 +142,32 @@ impl ContextWindow {
     /// that asks for a call of its id and has no result yet.
     #[must_use]
     pub fn calls(&self) -> Vec<AskedCall<'_>> {
-        struct Asked<'a> {
-            message: &'a ContextMessage,
-            call: AskedCall<'a>,
-        }
-        let mut asked: Vec<Asked<'_>> = Vec::new();
+        let (mut pairs, mut calls) = (Calls::default(), Vec::new());
         for message in &self.messages {
             match &message.body {
                 MessageBody::Agent(agent) => {
-                    for (number, request) in agent.tool_calls.iter().enumerate() {
-                        let chat_id = match (&request.id, &message.event.item) {
-                            (Some(id), _) => id.clone(),
-                            (None, Some(item)) => format!("{}/{number}", item.item_id),
-                            (None, None) => format!("{}/{number}", message.seq()),
-                        };
-                        let asked_by = message.seq();
-                        let call = AskedCall { asked_by, request, answered_by: None, chat_id };
-                        asked.push(Asked { message, call });
-                    }
+                    let asked = pairs.ask(&message.event, agent);
+                    calls.extend(agent.tool_calls.iter().zip(asked).map(|(request, asked)| AskedCall {
+                        asked_by: message.seq(),
+                        request,
+                        answered_by: None,
+                        chat_id: asked.chat_id,
+                    }));
                 }
                 MessageBody::Tool(_) => {
-                    let Some(item) = &message.event.item else { continue };
-                    let call_id = item.call_id.as_ref();
-                    // An id that is none of ours is not in the result's record.
-                    let named = |request: &ToolRequest| CallId::new(request.id.as_deref()?).ok();
-                    let fits = |asked: &Asked<'_>| {
-                        asked.call.answered_by.is_none() && named(asked.call.request).as_ref() == call_id
-                    };
-                    let own = |asked: &Asked<'_>| {
-                        let parent = asked.message.event.item.as_ref().map(|item| &item.item_id);
-                        let same_run = asked.message.event.run_id == message.event.run_id;
-                        fits(asked) && same_run && item.parent_item_id.as_ref() == parent
-                    };
-                    let found = asked.iter().position(own).or_else(|| {
-                        let named = item.parent_item_id.is_none() && call_id.is_some();
-                        asked.iter().position(|asked| named && fits(asked))
-                    });
-                    if let Some(found) = found.and_then(|at| asked.get_mut(at)) {
-                        found.call.answered_by = Some(message.seq());
+                    let asked = pairs.answer(&message.event);
+                    if let Some(call) = asked.and_then(|asked| calls.get_mut(asked.number)) {
+                        call.answered_by = Some(message.seq());
                     }
                 }
-                _ => {}
+                MessageBody::User(_)
+                | MessageBody::Reasoning(_)
+                | MessageBody::Note(_)
+                | MessageBody::Prompt(_)
+                | MessageBody::Other => {}
             }
         }
-        asked.into_iter().map(|asked| asked.call).collect()
+        calls
     }
 
     /// What may be folded so that the last `exchanges` stay, each from a person's message on: everything before
@@ -282,113 +269,18 @@ impl ContextWindow {
     /// The window as a chat API takes it: one JSON object per message, the system prompt first.
     ///
     /// Content parts, images among them, are given as they are. Results follow the message that asks for them, in
-    /// its order, whenever they came. Left out is what such an API has no place
-    /// for: reasoning, results whose call is not in the window, and [`MessageBody::Other`]. A call whose
-    /// result is missing stays without one: see [`ContextWindow::calls`].
+    /// its order, whenever they came; for those that no message of the window asks for, one is made, as
+    /// [`OpenAiChat`] says. Left out is what such an API has no place for: reasoning, and
+    /// [`MessageBody::Other`]. A call whose result is missing stays without one: see [`ContextWindow::calls`].
     #[must_use]
     pub fn to_openai_chat(&self) -> Vec<RawJson> {
-        let calls = self.calls();
-        let prompt = self.system_prompt.as_deref().map(|prompt| chat("system", &RawJson::string(prompt)));
-        let result = |seq| self.messages.iter().find(|message| message.seq() == seq)?.to_chat(&calls);
-        let mut told: Vec<RawJson> = prompt.into_iter().collect();
-        for message in self.messages.iter().filter(|message| !matches!(message.body, MessageBody::Tool(_))) {
-            told.extend(message.to_chat(&calls));
-            let own = calls.iter().filter(|call| call.asked_by == message.seq());
-            told.extend(own.filter_map(|call| call.answered_by).filter_map(result));
-        }
+        let mut chat = OpenAiChat::holding(usize::MAX);
+        let mut told: Vec<RawJson> =
+            self.system_prompt.as_deref().map(OpenAiChat::system).into_iter().collect();
+        told.extend(self.messages.iter().flat_map(|message| chat.take_message(message)));
+        told.extend(chat.finish());
         told
     }
-}
-
-#[derive(Serialize)]
-struct Chat<'a> {
-    role: &'a str,
-    content: &'a RawJson,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_call_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ChatCall<'a>>,
-}
-
-#[derive(Serialize)]
-struct ChatCall<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    function: ChatFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct ChatFunction<'a> {
-    name: &'a str,
-    /// Text that is JSON, unless the model wrote none.
-    arguments: RawJson,
-}
-
-fn encode(chat: &Chat<'_>) -> RawJson {
-    // Text and JSON always have a JSON form.
-    RawJson::encode("message", chat).unwrap_or_default()
-}
-
-fn chat(role: &str, content: &RawJson) -> RawJson {
-    encode(&Chat { role, content, tool_call_id: None, tool_calls: Vec::new() })
-}
-
-impl ContextMessage {
-    fn to_chat(&self, calls: &[AskedCall<'_>]) -> Option<RawJson> {
-        match &self.body {
-            MessageBody::User(message) => Some(chat("user", &message.content)),
-            MessageBody::Prompt(message) => Some(chat("system", &message.content)),
-            MessageBody::Note(note) => Some(chat("system", &note.content)),
-            MessageBody::Agent(message) => {
-                let own = calls.iter().filter(|call| call.asked_by == self.seq());
-                let tool_calls = own.map(|call| ChatCall {
-                    id: &call.chat_id,
-                    r#type: "function",
-                    function: ChatFunction {
-                        name: &call.request.name,
-                        arguments: as_text(&call.request.args),
-                    },
-                });
-                Some(encode(&Chat {
-                    role: "assistant",
-                    content: &message.content,
-                    tool_call_id: None,
-                    tool_calls: tool_calls.collect(),
-                }))
-            }
-            MessageBody::Tool(result) => {
-                let call = calls.iter().find(|call| call.answered_by == Some(self.seq()))?;
-                Some(encode(&Chat {
-                    role: "tool",
-                    content: &self.told(result),
-                    tool_call_id: Some(&call.chat_id),
-                    tool_calls: Vec::new(),
-                }))
-            }
-            MessageBody::Reasoning(_) | MessageBody::Other => None,
-        }
-    }
-
-    /// What the model is told of a call that ended.
-    fn told(&self, result: &ToolCall) -> RawJson {
-        if let Some(content) = &result.content {
-            // Text and parts as they are; any other value as its text.
-            return if content.as_str().starts_with('[') { content.clone() } else { as_text(content) };
-        }
-        let status = self.event.item.as_ref().map(|item| item.status.as_str());
-        match &result.error {
-            Some(error) => RawJson::string(&error.message),
-            None if status == Some(ItemStatus::Completed.as_str()) => RawJson::string(""),
-            None => {
-                RawJson::string(&format!("the call has no result: it was {}", status.unwrap_or_default()))
-            }
-        }
-    }
-}
-
-/// A JSON string as it is; of any other value its text, as a JSON string.
-fn as_text(value: &RawJson) -> RawJson {
-    if value.as_str().starts_with('"') { value.clone() } else { RawJson::string(value.as_str()) }
 }
 
 #[cfg(test)]
@@ -515,6 +407,8 @@ mod tests {
             [
                 r#"{"role":"tool","content":"the call has no result: it was interrupted","tool_call_id":"a"}"#,
                 r#"{"role":"tool","content":"no room","tool_call_id":"b"}"#,
+                r#"{"role":"assistant","content":null,"tool_calls":[{"id":"nobody asked","type":"function","function":{"name":"t","arguments":"{}"}}]}"#,
+                r#"{"role":"tool","content":"x","tool_call_id":"nobody asked"}"#,
             ]
         );
     }

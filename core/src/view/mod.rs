@@ -3,5 +3,7 @@
 pub mod context;
 pub mod items;
 pub mod legacy;
+pub mod search;
 pub mod transcript;
 pub mod tree;
+pub mod turns;

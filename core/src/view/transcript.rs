@@ -196,7 +196,9 @@ impl Transcript {
             common: Common<'a>,
         }
         self.tool_calls += 1;
-        let Ok(call) = event.content.decode_lossy::<ToolCall>() else { return self.unread(event, "result") };
+        let Ok(call) = event.content.shown().decode_lossy::<ToolCall>() else {
+            return self.unread(event, "result");
+        };
         let mut cut = Cut::of(self.payload_bytes, 3);
         let told = call.error.as_ref().map(|error| error.message.clone());
         // Where the result is what went wrong, it is not said twice.
@@ -228,7 +230,7 @@ impl Transcript {
             #[serde(flatten)]
             common: Common<'a>,
         }
-        let Ok(activity) = event.content.decode_lossy::<SubAgentActivity>() else {
+        let Ok(activity) = event.content.shown().decode_lossy::<SubAgentActivity>() else {
             return self.unread(event, "detail");
         };
         let mut cut = Cut::of(self.payload_bytes, 2);

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pretty_assertions::assert_eq;
+use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    Admission, AgentRunFilter, AgentRunId, AgentRunRecord, AgentUsage, CancelAction, Category, Commit,
-    DeletionFilter, Erasure, ErrorKind, Estimate, EventDraft, EventFilter, EventType, Finish, Fold,
-    FoldedSteps, InteractionFilter, InteractionId, ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus,
-    JournalMark, Ledger, ListRange, NewAgentRun, NewInteraction, NewRun, NewThread, ONCE_TERMINAL, Outcome,
-    OwnerId, RawJson, Reserve, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SeqRange,
-    SourceId, Spawn, Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, UsageBy, UsageDraft,
-    UsageOf, UsageQuery, Visibility, WorkerId,
+    Admission, AgentRunFilter, AgentRunId, AgentRunRecord, AgentUsage, BlobHash, CancelAction, Category,
+    Commit, DeletionFilter, Erasure, ErrorKind, Estimate, EventDraft, EventFilter, EventType, Finish, Fold,
+    FoldedSteps, Fork, ForkOrigin, ImportCursor, ImportSource, IndexBudget, InteractionFilter, InteractionId,
+    ItemFilter, ItemId, ItemKind, ItemMark, ItemQuery, ItemStatus, JournalMark, Ledger, ListRange,
+    NewAgentRun, NewInteraction, NewRun, NewThread, ONCE_TERMINAL, Outcome, OwnerId, RawJson, Reserve,
+    Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SearchFilter, SeqRange, SourceId, Spawn,
+    Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, TurnQuery, UsageBy, UsageDraft,
+    UsageOf, UsageQuery, Visibility, WorkerId, offload,
 };
 
 use crate::backend::{Fresh, on_each_backend};
@@ -35,6 +37,9 @@ const SOURCES: &[(&str, &str)] = &[
     ("ContextStore", include_str!("../../../core/src/store/context.rs")),
     ("AgentRunStore", include_str!("../../../core/src/store/agent_runs.rs")),
     ("InteractionStore", include_str!("../../../core/src/store/interactions.rs")),
+    ("ImportStore", include_str!("../../../core/src/store/imports.rs")),
+    ("BlobStore", include_str!("../../../core/src/store/blobs.rs")),
+    ("SearchStore", include_str!("../../../core/src/store/search.rs")),
 ];
 
 /// Every async method of the store traits, as `Trait::method`.
@@ -77,12 +82,14 @@ async fn a_thread_of_alice(ledger: &Ledger, alice: &Scope) -> (ThreadId, RunId) 
     let admission = Admission { idempotency_key: Some("key".into()), agent_run, ..Admission::default() };
     let new = NewRun { admission, input: vec![note()], ..NewRun::new(thread.clone(), run.clone()) };
     ledger.admit(alice, new).await.expect("the run");
+    let (content, blobs) = offload(&RawJson::string("large"), 0, 5).expect("a large text");
     let mark = ItemMark::new(ItemId::new("i1").expect("an id"), ItemKind::ToolCall, ItemStatus::InProgress);
     let mut commit = Commit::of_run(thread.clone(), run.clone()).with_events(vec![EventDraft::item(
         mark,
         Category::Lifecycle,
-        RawJson::empty_object(),
+        content,
     )]);
+    commit.blobs = blobs;
     commit.usage.push(UsageDraft::new(SourceId::new("call").expect("an id"), TokenCounts::of(1, 1)));
     ledger.events().append(alice, commit).await.expect("the item");
     (thread, run)
@@ -123,7 +130,11 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     let (threads, runs, events) = (ledger.threads(), ledger.runs(), ledger.events());
     let (items, usage) = (ledger.items(), ledger.usage());
     let question = InteractionId::new("q1").expect("an id");
+    let blob = BlobHash::of(b"large");
     let asked = InteractionFilter { thread_id: Some(thread.clone()), ..InteractionFilter::default() };
+    let (imports, source) = (ledger.imports(), ImportSource::new("s").expect("a source"));
+    let (byte_offset, updated_at) = (1, Timestamp::now());
+    let read_to = ImportCursor { source: source.clone(), byte_offset, last_line_hash: None, updated_at };
     let (worker, second) = (WorkerId::generate(), Duration::from_secs(1));
     let sweep = Sweep { grace: second, unleased: None };
     let listed = threads.list(scope, &ThreadFilter::default(), &list).await;
@@ -144,6 +155,10 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     let record = AgentRunRecord::new(record, Timestamp::now()).cancelled();
     let listed = ledger.interactions().list(scope, &InteractionFilter::default(), &list).await;
     assert_eq!(listed.expect("a list").items, []);
+    let hello = SearchQuery::parse("hello").expect("a word");
+    let searched = SearchFilter::of_thread(thread.clone());
+    let found = ledger.search(scope, &hello, &SearchFilter::default(), &list).await;
+    assert_eq!(found.expect("a page").items, []);
     BTreeMap::from([
         ("AgentRunStore::get", kind(agent_runs.get(scope, &agent_run).await)),
         // Was checked to be empty above.
@@ -186,7 +201,7 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
             "RunStore::reserve",
             kind(runs.reserve(scope, thread, run, 1, Reserve::call(Estimate::default())).await),
         ),
-        ("RunStore::release", kind(runs.release(scope, thread, run, 1, Estimate::default()).await)),
+        ("RunStore::release", kind(runs.release(scope, thread, run, 1, Reserve::default()).await)),
         ("RunStore::lease", kind(runs.lease(scope, thread, run).await)),
         (
             "RunStore::request_cancel",
@@ -215,6 +230,11 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ("ItemStore::get", kind(items.get(scope, thread, run, &item).await)),
         ("ItemStore::claim", kind(items.claim(scope, thread, run, &item, 1).await)),
         ("ItemStore::list", kind(items.list(scope, thread, &ItemFilter::default(), &page).await)),
+        ("ItemStore::page", kind(items.page(scope, thread, &ItemQuery::default()).await)),
+        ("ItemStore::read", kind(items.read(scope, thread, run, std::slice::from_ref(&item)).await)),
+        ("ItemStore::turns", kind(items.turns(scope, thread, &TurnQuery::default()).await)),
+        ("ItemStore::rebuild", kind(items.rebuild(scope, thread).await)),
+        ("ItemStore::verify", kind(items.verify(scope, thread).await)),
         ("UsageStore::list_by_run", kind(usage.list_by_run(scope, thread, run, None, 10).await)),
         ("UsageStore::by_run", kind(usage.by_run(scope, thread, run).await)),
         (
@@ -229,6 +249,18 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ),
         ("InteractionStore::get", kind(ledger.interactions().get(scope, thread, &question).await)),
         ("InteractionStore::list", kind(ledger.interactions().list(scope, &asked, &list).await)),
+        ("ImportStore::cursor", kind(imports.cursor(scope, thread, &source).await)),
+        ("ImportStore::set_cursor", kind(imports.set_cursor(scope, thread, read_to).await)),
+        ("ImportStore::quarantine", kind(imports.quarantine(scope, thread, Vec::new()).await)),
+        ("ImportStore::list_quarantined", kind(imports.list_quarantined(scope, thread, None, 10).await)),
+        ("BlobStore::get", kind(ledger.blobs().get(scope, thread, &blob).await)),
+        ("BlobStore::list", kind(ledger.blobs().list(scope, thread, None, 10).await)),
+        (
+            "SearchStore::index",
+            kind(ledger.search_index().index(scope, Some(thread), IndexBudget::default()).await),
+        ),
+        ("SearchStore::forget", kind(ledger.search_index().forget(scope, thread).await)),
+        ("SearchStore::find", kind(ledger.search_index().find(scope, &hello, &searched, &list).await)),
         ("ThreadStore::delete", kind(threads.delete(scope, thread).await)),
         // Last, because a thread that never was exists afterwards.
         ("ThreadStore::create", kind(threads.create(scope, NewThread::new(thread.clone())).await)),
@@ -323,6 +355,8 @@ const PARAMS: &[(&str, &str)] = &[
     ("Finish", include_str!("../../../core/src/store/ledger.rs")),
     ("Commit", include_str!("../../../core/src/commit/mod.rs")),
     ("UsageDraft", include_str!("../../../core/src/record/usage.rs")),
+    ("ForkOrigin", include_str!("../../../core/src/record/thread.rs")),
+    ("Fork", include_str!("../../../core/src/store/fork.rs")),
     ("Fold", include_str!("../../../core/src/store/context.rs")),
 ];
 
@@ -393,6 +427,12 @@ async fn ids_inside_params_are_checked(fresh: &Fresh) {
         assert_eq!(kind(refusal), Some(ErrorKind::NotFound), "{field}");
         walked.push(field);
     }
+    // Who pays is said by the run that sets the allowance aside, and by nobody else.
+    let admission = Admission { payer_run_id: Some(run_of_alice.clone()), ..Admission::default() };
+    let new = NewRun { admission, ..NewRun::new(thread.clone(), RunId::generate()) };
+    let refusal = ledger.admit(&mallory, new).await.map(|admitted| admitted.run.run_id);
+    assert_eq!(kind(refusal), Some(ErrorKind::InvalidInput));
+    walked.push("Admission.payer_run_id");
     let own = RunId::generate();
     ledger.admit(&mallory, NewRun::new(thread.clone(), own.clone())).await.expect("mallory's run");
     for (field, parent, run) in [
@@ -404,6 +444,14 @@ async fn ids_inside_params_are_checked(fresh: &Fresh) {
         assert_eq!(kind(ledger.threads().create(&mallory, new).await), Some(ErrorKind::NotFound), "{field}");
         walked.push(field);
     }
+    let fork = Some(ForkOrigin { source_thread_id: thread_of_alice.clone(), through_seq: 1 });
+    let new = NewThread { fork, ..NewThread::new(ThreadId::generate()) };
+    assert_eq!(kind(ledger.threads().create(&mallory, new).await), Some(ErrorKind::NotFound));
+    let fork = Fork::new(thread_of_alice.clone(), ThreadId::generate());
+    assert_eq!(kind(ledger.fork(&mallory, fork).await), Some(ErrorKind::NotFound));
+    let fork = Fork::new(thread.clone(), thread_of_alice.clone());
+    assert_eq!(kind(ledger.fork(&mallory, fork).await), Some(ErrorKind::AlreadyExists));
+    walked.extend(["ForkOrigin.source_thread_id", "Fork.source_thread_id", "Fork.thread_id"]);
     // The tool call of alice's run is none of mallory's.
     let spawn = Some(Spawn::new(thread.clone(), own).by_item(ItemId::new("i1").expect("an id")));
     let new = NewThread { spawn, ..NewThread::new(ThreadId::generate()) };

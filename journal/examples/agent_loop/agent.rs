@@ -303,6 +303,7 @@ impl Agent<'_> {
                         caller: Caller::new("subagent:colleague")?,
                         model: usage.model.as_deref(),
                         tokens: usage.tokens,
+                        price: None,
                         child_thread_id: Some(child.clone()),
                         at: usage.created_at,
                     });

@@ -11,13 +11,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::BufRead;
 
 use runledger_core::{
-    Admission, Error, ErrorKind, Ledger, NewRun, NewThread, Outcome, RawJson, Run, RunId, RunTotals, Scope,
-    ThreadId, Timestamp, text,
+    Admission, Error, ErrorKind, Ledger, NewRun, NewThread, Outcome, RawJson, RawObject, Run, RunId,
+    RunTotals, Scope, ThreadId, Timestamp, text,
 };
 use serde::Serialize;
 
 use self::line::{Line, Step};
-use crate::message::RawObject;
 use crate::report::FinishedRun;
 use crate::run_journal::{RunJournal, Settings};
 

@@ -110,6 +110,9 @@ struct State {
     absent: HashMap<Key, u64>,
     /// Runs of which records are in spool files that the last recovery had to leave.
     spooled: HashSet<Key>,
+    /// Runs that this process may have resumed and whose journals are not open, and at which heartbeat it
+    /// asked for them.
+    resuming: HashMap<Key, u64>,
     /// How many heartbeats the ledger answered.
     beats: u64,
     /// Whether the process is shutting down.
@@ -146,6 +149,30 @@ impl Registry {
         let key = (thread.clone(), run.clone());
         let first = self.expected.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
         first.then(|| Expected { expected: Arc::clone(&self.expected), key })
+    }
+
+    /// Says that this process asks for a run that it is to resume, until its journal is open or it is certain
+    /// that the run is not this process's.
+    pub(super) fn begin_resume(&self, thread: &ThreadId, run: &RunId) {
+        let mut state = self.state();
+        let beats = state.beats;
+        state.resuming.insert((thread.clone(), run.clone()), beats);
+    }
+
+    pub(super) fn end_resume(&self, thread: &ThreadId, run: &RunId) {
+        self.state().resuming.remove(&(thread.clone(), run.clone()));
+    }
+
+    /// Whether this process resumed the run, as far as it knows, and could not open its journal.
+    pub(super) fn resumes(&self, thread: &ThreadId, run: &RunId) -> bool {
+        self.state().resuming.contains_key(&(thread.clone(), run.clone()))
+    }
+
+    /// Forgets runs that were asked for and whose lease `beats` heartbeats have not seen: others have them.
+    pub(super) fn forget_resumed(&self, leased: impl Fn(&Key) -> bool, beats: u64) {
+        let mut state = self.state();
+        let now = state.beats;
+        state.resuming.retain(|key, since| leased(key) || now.saturating_sub(*since) < beats);
     }
 
     /// Whether the last recovery left records of the run in a spool file.

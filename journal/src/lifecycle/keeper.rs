@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use runledger_core::{Claim, ErrorKind, Lease, MAX_LIMIT, Outcome, Result, Scope, Timestamp};
+use runledger_core::{
+    Claim, ErrorKind, Lease, MAX_LIMIT, NewLease, Outcome, Result, Scope, Timestamp, WorkerId,
+};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -114,8 +116,10 @@ struct Strangers {
 
 impl Strangers {
     /// Ends the runs that two heartbeats saw and nobody knows: those whose admission was answered to
-    /// nobody. Otherwise they would be renewed for ever.
+    /// nobody. Otherwise they would be renewed for ever. Those that were resumed and could not be opened are
+    /// let go.
     fn see(&mut self, shared: &Arc<Shared>, leases: HashMap<Key, Lease>) {
+        shared.registry.forget_resumed(|key| leases.contains_key(key), shared.settings.beats());
         let unknown = leases.into_iter().filter(|(key, _)| !is_known(shared, key));
         let unknown: HashMap<Key, Lease> = unknown.collect();
         let now: HashSet<Key> = unknown.keys().cloned().collect();
@@ -134,6 +138,10 @@ fn is_known(shared: &Shared, key: &Key) -> bool {
 
 async fn end(shared: Arc<Shared>, strangers: Vec<Lease>) {
     for lease in strangers {
+        if lease.cancel_action.is_none() && shared.registry.resumes(&lease.thread_id, &lease.run_id) {
+            let_go(&shared, &lease).await;
+            continue;
+        }
         let (thread, run) = (lease.thread_id, lease.run_id);
         let outcome = lease
             .cancel_action
@@ -148,5 +156,25 @@ async fn end(shared: Arc<Shared>, strangers: Vec<Lease>) {
                 tracing::warn!(%thread, %run, %error, "a run that nobody received could not be ended")
             }
         }
+    }
+}
+
+/// The shortest lease that there is.
+const OVER: Duration = Duration::from_micros(1);
+
+/// Lets go of a run that this process resumed and could not open: it gets an epoch of nobody, whose lease is over,
+/// and becomes of it what becomes of any run whose worker is gone.
+async fn let_go(shared: &Shared, lease: &Lease) {
+    let (thread, run) = (&lease.thread_id, &lease.run_id);
+    let nobody = NewLease { worker_id: WorkerId::generate(), ttl: OVER };
+    let claim = Claim::Epoch(lease.epoch);
+    let at = Timestamp::now();
+    match shared.ledger.resume_run(&Scope::System, thread, run, claim, Some(nobody), at).await {
+        Ok(_) => {
+            tracing::warn!(%thread, %run, "let go of a run that was resumed and could not be read");
+            shared.registry.end_resume(thread, run);
+        }
+        // The next heartbeat sees it again, if it is still this process's.
+        Err(error) => tracing::warn!(%thread, %run, %error, "a run that could not be read is still held"),
     }
 }

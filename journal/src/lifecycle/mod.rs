@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::run_journal::{Overflow, RunJournal, Settings, make_folder};
 use crate::spool::{self, Recovery, RecoveryReport};
 use held::{Held, Registry};
@@ -305,6 +306,10 @@ impl RunManager {
     /// [`ManagerSettings::unleased`] does not say after what silence it may be taken; where another process
     /// resumed it first; and where it has ended. Of several that resume one gets it.
     /// [`Error::Cancelled`] where it was asked to stop: the next sweep ends it.
+    ///
+    /// An outage after the run changed hands is waited for, as long as [`Settings::give_up_after`] and the run's
+    /// cancel token let a journal wait. Where the run could not be opened after all it is not ended: it may be
+    /// resumed again here at once, and once this process has let go of it, with its next heartbeats, anywhere.
     pub async fn resume(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<ManagedRun> {
         let (manager, scope, thread, run) = (self.clone(), scope.clone(), thread.clone(), run.clone());
         self.undisturbed(async move { manager.resume_now(&scope, &thread, &run).await }).await
@@ -324,18 +329,33 @@ impl RunManager {
         let claim = shared.claim_of(scope, thread, run).await?;
         let lease = shared.settings.new_lease();
         let at = Timestamp::now();
+        // From here on it may be this process's though no answer says so.
+        shared.registry.begin_resume(thread, run);
         let resumed = match shared.ledger.resume_run(scope, thread, run, claim, Some(lease), at).await {
             Ok(resumed) => resumed,
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 shared.resumed(scope, thread, run, error).await?
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                shared.registry.end_resume(thread, run);
+                return Err(error);
+            }
         };
         let held = Arc::new(Held::new(&resumed));
-        let settings = Settings { cancel: Some(held.token.clone()), ..shared.settings.journal.clone() };
-        let journal = RunJournal::of_resumed(&shared.ledger, scope, resumed, settings).await?;
+        // Before the log is read, so that a request to stop and the loss of the lease end the reading, too.
         shared.registry.insert(&held);
-        Ok(ManagedRun::new(self.clone(), held, journal))
+        match shared.open_resumed(scope, resumed, &held).await {
+            Ok(journal) => {
+                shared.registry.end_resume(thread, run);
+                Ok(ManagedRun::new(self.clone(), held, journal))
+            }
+            Err(error) => {
+                // Again, because it may have taken longer than what was said before is kept.
+                shared.registry.begin_resume(thread, run);
+                shared.registry.remove(&held);
+                Err(error)
+            }
+        }
     }
 
     /// The runs that may be resumed: those whose workers were gone in every look for as long as a sweep waits
@@ -520,6 +540,12 @@ impl Shared {
     async fn claim_of(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Claim> {
         match self.ledger.runs().lease(scope, thread, run).await? {
             Some(lease) if lease.cancel_action.is_some() => Err(Error::Cancelled { run_id: run.to_string() }),
+            // An earlier try of this process has it, and nobody executes it.
+            Some(lease)
+                if lease.worker_id == self.settings.worker_id && self.registry.resumes(thread, run) =>
+            {
+                Ok(Claim::Epoch(lease.epoch))
+            }
             Some(_) => Ok(Claim::Expired { grace: self.settings.grace }),
             None => match self.settings.unleased {
                 Some(idle) => Ok(Claim::Unleased { idle }),
@@ -541,6 +567,32 @@ impl Shared {
                 Ok(stored)
             }
             _ => Err(error),
+        }
+    }
+
+    /// Opens the journal of a run that this process just resumed. What the log has of it is read again for as long
+    /// as the ledger is away: the run is this process's by now, and nobody else would go on with it.
+    async fn open_resumed(&self, scope: &Scope, run: Run, held: &Held) -> Result<RunJournal> {
+        let settings = Settings { cancel: Some(held.token.clone()), ..self.settings.journal.clone() };
+        let mut backoff = Backoff::new(&settings);
+        loop {
+            let opened = RunJournal::of_resumed(&self.ledger, scope, run.clone(), settings.clone());
+            let error = match opened.await {
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                answer => return answer,
+            };
+            if held.token.is_cancelled() || backoff.is_over() {
+                return Err(error);
+            }
+            let pause = backoff.next_delay();
+            tracing::warn!(
+                thread_id = %run.thread_id, run_id = %run.run_id, %error,
+                "a run that was resumed could not be read; it is tried again"
+            );
+            tokio::select! {
+                () = held.token.cancelled() => return Err(error),
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 

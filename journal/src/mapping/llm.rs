@@ -2,14 +2,14 @@
 
 use runledger_core::{
     AgentMessage, CallId, Caller, Category, ContentText as _, Estimate, EventDraft, ItemId, ItemKind,
-    ItemMark, ItemStatus, Origin, RawJson, SourceId, Timestamp, TokenCounts, ToolCall, ToolRequest,
-    UsageDraft, UserMessage, event_type, text,
+    ItemMark, ItemStatus, Origin, RawJson, RawObject, SourceId, Timestamp, TokenCounts, ToolCall,
+    ToolRequest, UsageDraft, UserMessage, event_type, text,
 };
 use serde_json::json;
 
 use super::{Counting, Mapper, Recorded, caller_of, encode, event, item, metadata_text};
 use crate::callbacks::{ChatModelStart, Context, Failed, LlmEnd, LlmStart};
-use crate::message::{Message, RawObject, Role, elements};
+use crate::message::{Message, Role};
 
 /// A model call as far as it is known.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl Mapper {
         if self.calls.contains_key(context.run_id) {
             return None;
         }
-        let kept = (self.counting == Counting::Estimates).then(|| shown.clone());
+        let kept = (self.billing.counting == Counting::Estimates).then(|| shown.clone());
         let call = self.new_call(context, caller.clone(), Some(context.at));
         call.shown = kept;
         let content = json!({
@@ -129,11 +129,10 @@ impl Mapper {
 
     /// The newest message in which a person speaks becomes the run's user message.
     fn human_input(&mut self, messages: &RawJson, context: &Context<'_>, recorded: &mut Recorded) {
-        let shown = elements(messages);
-        let batches = shown
-            .iter()
-            .rev()
-            .map(|batch| if batch.as_str().starts_with('[') { elements(batch) } else { vec![batch.clone()] });
+        let shown = messages.elements();
+        let batches = shown.iter().rev().map(|batch| {
+            if batch.as_str().starts_with('[') { batch.elements() } else { vec![batch.clone()] }
+        });
         let found = batches
             .flat_map(|batch| batch.into_iter().rev().collect::<Vec<_>>())
             .filter_map(|message| Message::parse(&message))
@@ -172,7 +171,7 @@ impl Mapper {
         };
         let summary = text::summary(&content.text());
         let id = self.ids.take(message.id().as_deref(), otherwise);
-        let payload = UserMessage { content, extra: Some(extra.to_json()) };
+        let payload = UserMessage { content, extra: Some(extra.to_json()), ..UserMessage::default() };
         let mark = ItemMark::new(id, ItemKind::UserMessage, ItemStatus::Completed);
         (item(mark, Category::Message, caller, encode(&payload), Some(origin), at), summary)
     }
@@ -225,7 +224,7 @@ impl Mapper {
         generations: &[Generation],
         recorded: &mut Recorded,
     ) {
-        if self.counting == Counting::Nothing || call.counted {
+        if self.billing.counting == Counting::Nothing || call.counted {
             return;
         }
         let used = generations.iter().find_map(|generation| {
@@ -240,7 +239,8 @@ impl Mapper {
         let named = used.as_ref().map(|(_, _, message)| *message).or(generations.first().map(|g| &g.message));
         let (tokens, raw) = match &used {
             Some((tokens, raw, _)) => (*tokens, Some(raw.clone())),
-            None => (TokenCounts::default(), None),
+            // The provider bills it, though it says nothing of it.
+            None => (call.estimate(generations), None),
         };
         let model = named.and_then(model_of);
         if let Some(model) = &model
@@ -250,17 +250,19 @@ impl Mapper {
             self.named_model = true;
             recorded.progress.model_name = Some(model.clone());
         }
-        recorded.usage.push(UsageDraft {
+        let counted = UsageDraft {
             round_index: Some(call.round),
             settles: call.settles,
             caller,
             provider: call.provider.clone(),
             model,
+            estimated: used.is_none(),
             latency_ms,
             raw,
             created_at: context.at,
             ..UsageDraft::new(self.sources.of_call(context.run_id), tokens)
-        });
+        };
+        recorded.usage.push(self.priced(counted, call.model.as_deref()));
     }
 
     /// A message of an agent: its reasoning, itself, and the tool calls it asks for.
@@ -280,6 +282,7 @@ impl Mapper {
             latency_ms: answer.latency_ms,
             call_index: answer.call_index,
             extra: Some(extra.to_json()),
+            ..AgentMessage::default()
         };
         let mark = ItemMark::new(id.clone(), ItemKind::AgentMessage, ItemStatus::Completed);
         let origin = Some(&answer.origin);
@@ -380,13 +383,14 @@ impl Mapper {
         let caller = Some(call.caller.clone());
         let event = event(event_type::LLM_FAILED, Category::Trace, caller, content, context.at);
         let usage = call.estimated(self.sources.of_call(context.run_id), latency_ms, context.at);
-        let usage = if self.counting == Counting::Nothing { Vec::new() } else { vec![usage] };
+        let is_counted = self.billing.counting != Counting::Nothing;
+        let usage = if is_counted { vec![self.priced(usage, None)] } else { Vec::new() };
         Recorded { usage, ..Recorded::event(event) }
     }
 
     /// Calls that never ended, because the run did: each was a call, and is billed.
     pub(super) fn unfinished_calls(&mut self, at: Timestamp) -> Vec<UsageDraft> {
-        if self.counting == Counting::Nothing {
+        if self.billing.counting == Counting::Nothing {
             return Vec::new();
         }
         let mut usage = Vec::new();
@@ -402,7 +406,7 @@ impl Mapper {
                 ));
             }
         }
-        usage
+        usage.into_iter().map(|call| self.priced(call, None)).collect()
     }
 }
 
@@ -410,7 +414,8 @@ impl ModelCall {
     /// The record of a call that gave no answer. What it was shown is estimated, where that was kept; a later
     /// report of the call takes its place.
     fn estimated(&mut self, id: SourceId, latency_ms: Option<u64>, at: Timestamp) -> UsageDraft {
-        let input = self.shown.take().map_or(0, |shown| estimate_input(&shown));
+        let tokens = self.estimate(&[]);
+        self.shown = None;
         UsageDraft {
             round_index: Some(self.round),
             settles: self.settles,
@@ -420,19 +425,32 @@ impl ModelCall {
             estimated: true,
             latency_ms,
             created_at: at,
-            ..UsageDraft::new(id, TokenCounts::of(input, 0))
+            ..UsageDraft::new(id, tokens)
         }
+    }
+
+    /// What it took, as far as can be told of what it was shown and what it answered. Nothing where what it was
+    /// shown was not kept.
+    fn estimate(&self, answers: &[Generation]) -> TokenCounts {
+        let Some(shown) = &self.shown else { return TokenCounts::default() };
+        let output = answers.iter().map(|answer| text_tokens(&answer.message.content().text())).sum();
+        TokenCounts::of(estimate_input(shown), output)
     }
 }
 
-/// What a model is billed for what it was shown, as a rule of thumb: a token for four bytes of text in UTF-8,
-/// and four tokens a message for what stands around it. What is no text (images, tool calls) is left out,
-/// so that the estimate is rather too low.
+/// A rule of thumb: a token for four bytes of text in UTF-8.
+fn text_tokens(text: &str) -> u64 {
+    text.len() as u64 / 4
+}
+
+/// What a model is billed for what it was shown: its text, and four tokens a message for what stands around it.
+/// What is no text (images, tool calls) is left out, so that the estimate is rather too low.
 fn estimate_input(shown: &RawJson) -> u64 {
-    let tokens_of = |text: &str| 4 + text.len() as u64 / 4;
-    let messages = elements(shown)
+    let tokens_of = |text: &str| 4 + text_tokens(text);
+    let messages = shown
+        .elements()
         .into_iter()
-        .flat_map(|batch| if batch.as_str().starts_with('[') { elements(&batch) } else { vec![batch] });
+        .flat_map(|batch| if batch.as_str().starts_with('[') { batch.elements() } else { vec![batch] });
     messages
         .map(|message| match Message::parse(&message) {
             Some(message) => tokens_of(&message.content().text()),
@@ -449,8 +467,8 @@ struct Generation {
 
 fn generations(response: &RawJson) -> Vec<Generation> {
     let Some(response) = RawObject::parse(response) else { return Vec::new() };
-    let batches = response.get("generations").map(elements).unwrap_or_default();
-    batches.iter().flat_map(elements).filter_map(|generation| read_generation(&generation)).collect()
+    let batches = response.get("generations").map(RawJson::elements).unwrap_or_default();
+    batches.iter().flat_map(RawJson::elements).filter_map(|generation| read_generation(&generation)).collect()
 }
 
 /// A generation's message; of a text model's, which has none, one made of its text.
@@ -474,7 +492,7 @@ fn model_of(message: &Message) -> Option<String> {
 }
 
 pub(super) fn tool_requests(message: &Message) -> Vec<ToolRequest> {
-    let calls = message.fields.get("tool_calls").map(elements).unwrap_or_default();
+    let calls = message.fields.get("tool_calls").map(RawJson::elements).unwrap_or_default();
     calls
         .iter()
         .filter_map(RawObject::parse)

@@ -11,6 +11,7 @@ pub(crate) mod run;
 mod tools;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use runledger_core::{
     Caller, Category, Estimate, EventDraft, EventType, ItemId, ItemMark, Origin, Outcome, RawJson, RunId,
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::llm::count_of;
 use crate::callbacks::Context;
+use crate::pricing::{Pricer, priced};
 
 /// What one callback adds to the log. Stored in one commit.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +47,7 @@ impl Recorded {
 #[derive(Debug)]
 pub(crate) struct Mapper {
     sources: Sources,
-    counting: Counting,
+    billing: Billing,
     ids: ItemIds,
     run: run::Chains,
     calls: HashMap<String, llm::ModelCall>,
@@ -103,6 +105,13 @@ pub(crate) enum Counting {
     Estimates,
 }
 
+/// Which model calls are counted, and what they cost.
+#[derive(Clone, Debug)]
+pub(crate) struct Billing {
+    pub(crate) counting: Counting,
+    pub(crate) pricer: Option<Arc<dyn Pricer>>,
+}
+
 /// What is known of the person's message.
 #[derive(Clone, Copy, Debug, Default)]
 struct Human {
@@ -121,7 +130,7 @@ struct OpenItem {
 
 impl Mapper {
     /// The journal of a run whose admission stored `input`.
-    pub(crate) fn new(run_id: RunId, counting: Counting, input: &[EventDraft]) -> Self {
+    pub(crate) fn new(run_id: RunId, billing: Billing, input: &[EventDraft]) -> Self {
         let mut ids = ItemIds::default();
         for item in input.iter().filter_map(|event| event.item.as_ref()) {
             ids.note(item.item_id.clone());
@@ -131,7 +140,7 @@ impl Mapper {
         });
         Self {
             sources: Sources { run_id, resumed: None },
-            counting,
+            billing,
             ids,
             run: run::Chains::default(),
             calls: HashMap::new(),
@@ -154,6 +163,11 @@ impl Mapper {
     /// Remembers the id of an item that somebody else writes.
     pub(crate) fn note_item(&mut self, id: &ItemId) {
         self.ids.note(id.clone());
+    }
+
+    /// A call as it is counted: with its price. `asked` is the model that was asked for.
+    fn priced(&self, call: UsageDraft, asked: Option<&str>) -> UsageDraft {
+        priced(self.billing.pricer.as_ref(), call, asked)
     }
 
     /// How the run ended, as far as its callbacks tell.
@@ -260,7 +274,7 @@ fn item(
 
 /// A field of a callback's metadata, where it is text.
 fn metadata_text(context: &Context<'_>, name: &str) -> Option<String> {
-    crate::message::RawObject::parse(context.metadata?)?.string(name)
+    runledger_core::RawObject::parse(context.metadata?)?.string(name)
 }
 
 #[cfg(test)]

@@ -9,15 +9,15 @@ use runledger_core::{
 use serde::Deserialize;
 
 use super::run::Subagent;
-use super::{Counting, Mapper, OpenItem as Opened, Recorded};
+use super::{Billing, Mapper, OpenItem as Opened, Recorded};
 
 /// The type of the event that keeps the memory context.
 const MEMORY: &str = "context:memory";
 
 /// Reads what the log has of a run: its part of the item index, the events that began what is open, and a few
 /// single records. It costs what the run has of items, not what it has of events.
-pub(crate) async fn read(ledger: &Ledger, scope: &Scope, run: &Run, counting: Counting) -> Result<Mapper> {
-    let mut mapper = Mapper::new(run.run_id.clone(), counting, &[]);
+pub(crate) async fn read(ledger: &Ledger, scope: &Scope, run: &Run, billing: Billing) -> Result<Mapper> {
+    let mut mapper = Mapper::new(run.run_id.clone(), billing, &[]);
     mapper.sources.resumed = Some(run.epoch);
     mapper.named_model = run.model_name.is_some();
     mapper.earlier_calls = earlier_calls(ledger, scope, run).await?;
@@ -123,18 +123,19 @@ impl Mapper {
         };
         if let (ItemKind::SubAgentActivity, Some(task)) = (&item.item_kind, &started.task_id) {
             let description =
-                started.content.decode::<SubAgentActivity>().ok().and_then(|told| told.description);
+                started.content.shown().decode::<SubAgentActivity>().ok().and_then(|told| told.description);
             let caller = caller.unwrap_or_else(|| Caller::from_stored("subagent:unknown"));
             self.subagents.insert(task.clone(), Subagent { mark, caller, description });
         } else if item.item_kind.is_call()
-            && let Ok(asked) = started.content.decode::<ToolCall>()
+            && let Ok(asked) = started.content.shown().decode::<ToolCall>()
         {
             let call_id = mark.call_id.as_ref().map(ToString::to_string);
             let caller = caller.unwrap_or_else(Caller::lead_agent);
             self.tools.open(&mark, call_id, &asked.name, asked.args, caller);
         } else {
             // Its start is no message; what ends a call is one.
-            let category = if item.call_id.is_some() { Category::Message } else { started.category };
+            let is_call = mark.is_call(&started.content);
+            let category = if is_call { Category::Message } else { started.category };
             self.open_items.push(Opened { mark, category, caller, content: started.content });
         }
     }

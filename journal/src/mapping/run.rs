@@ -11,6 +11,7 @@ use crate::callbacks::{
     ChainEnd, ChainStart, ExternalUsage, Failed, ItemRecord, MiddlewareRecord, SubagentPhase, SubagentRecord,
     SubagentStatus,
 };
+use crate::pricing::with_price;
 
 /// The stop reason of a run that waits for a person.
 pub(crate) const WAITING_FOR_INPUT: &str = "waiting_for_input";
@@ -137,7 +138,7 @@ impl Mapper {
             )
         };
         let mut open = std::mem::take(&mut self.open_items);
-        open.retain(|open| open.mark.call_id.is_none() || self.tools.gives_result(&open.mark.item_id));
+        open.retain(|open| !open.mark.is_call(&open.content) || self.tools.gives_result(&open.mark.item_id));
         open.into_iter().map(close).collect()
     }
 
@@ -165,7 +166,8 @@ impl Mapper {
         // The start of an item is no message yet, and what is told of a call after its result is none any more,
         // so that a message counts once.
         let message = record.category == Category::Message;
-        let again = completed && self.tools.settle(&mark, message);
+        let result = message && mark.is_call(record.content);
+        let again = completed && self.tools.settle(&mark, result);
         let category =
             if message && (!completed || again) { Category::Lifecycle } else { record.category.clone() };
         Recorded::event(EventDraft {
@@ -177,7 +179,7 @@ impl Mapper {
 
     /// A middleware changed something.
     pub(crate) fn middleware(&self, record: &MiddlewareRecord<'_>) -> Recorded {
-        let mut content = crate::message::RawObject::default();
+        let mut content = runledger_core::RawObject::default();
         for (name, text) in [("name", record.name), ("hook", record.hook), ("action", record.action)] {
             content.set(name, RawJson::string(text));
         }
@@ -202,7 +204,7 @@ impl Mapper {
     /// A call that was counted elsewhere. One that took nothing says nothing, and may be told again.
     pub(crate) fn external_usage(&mut self, told: &ExternalUsage<'_>) -> Recorded {
         let tokens = told.tokens.with_total();
-        if self.counting == Counting::Nothing || tokens.total == 0 || told.source_id.is_empty() {
+        if self.billing.counting == Counting::Nothing || tokens.total == 0 || told.source_id.is_empty() {
             return Recorded::default();
         }
         let source_id = self.sources.external(told.source_id);
@@ -216,6 +218,10 @@ impl Mapper {
             child_thread_id: told.child_thread_id.clone(),
             created_at: told.at,
             ..UsageDraft::new(source_id, tokens)
+        };
+        let usage = match &told.price {
+            Some(price) => with_price(usage, price.clone()),
+            None => self.priced(usage, None),
         };
         Recorded { usage: vec![usage], ..Recorded::default() }
     }
@@ -271,7 +277,7 @@ impl Mapper {
         }
         let id: ItemId = self.ids.take(Some(task.as_str()), &format!("{task}-activity"));
         let mark = ItemMark::new(id, ItemKind::SubAgentActivity, ItemStatus::InProgress);
-        let payload = SubAgentActivity { description: description.clone(), detail: None };
+        let payload = SubAgentActivity { description: description.clone(), ..SubAgentActivity::default() };
         let mut event = item(mark.clone(), Category::Subagent, &caller, encode(&payload), None, at);
         event.task_id = Some(task.clone());
         self.subagents.insert(task.clone(), Subagent { mark, caller, description });
@@ -286,7 +292,8 @@ impl Mapper {
         at: Timestamp,
     ) -> Option<EventDraft> {
         let open = self.subagents.remove(task)?;
-        let payload = SubAgentActivity { description: open.description, detail };
+        let payload =
+            SubAgentActivity { description: open.description, detail, ..SubAgentActivity::default() };
         let mark = ItemMark { status, ..open.mark };
         let mut event = item(mark, Category::Subagent, &open.caller, encode(&payload), None, at);
         event.task_id = Some(task.clone());

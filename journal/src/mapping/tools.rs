@@ -8,13 +8,13 @@ use std::collections::{HashMap, HashSet};
 
 use runledger_core::{
     CallId, Caller, Category, EventDraft, ItemError, ItemId, ItemKind, ItemMark, ItemStatus, Origin, RawJson,
-    Timestamp, ToolCall,
+    RawObject, Timestamp, ToolCall,
 };
 
 use super::llm::tool_requests;
 use super::{Mapper, Recorded, caller_of, encode, item};
 use crate::callbacks::{ToolEnd, ToolError, ToolStart};
-use crate::message::{Message, RawObject, Role, elements, messages_in};
+use crate::message::{Message, Role, messages_in};
 
 /// The tool calls of a run.
 #[derive(Debug, Default)]
@@ -60,6 +60,9 @@ struct End {
     status: ItemStatus,
     content: Option<RawJson>,
     error: Option<ItemError>,
+    /// How long it ran, where whoever executed it says so; else it is measured.
+    duration_ms: Option<u64>,
+    detail: Option<RawJson>,
     extra: Option<RawJson>,
     origin: Origin,
     at: Timestamp,
@@ -108,9 +111,9 @@ impl ToolCalls {
         self.told.insert(item.clone())
     }
 
-    /// Notes that the runtime itself ended an item, with a message or not. Says whether it is a call's whose
-    /// result the model has.
-    pub(super) fn settle(&mut self, mark: &ItemMark, message: bool) -> bool {
+    /// Notes that the runtime itself ended an item, with the result of a call or not. Says whether it is a call's
+    /// whose result the model has.
+    pub(super) fn settle(&mut self, mark: &ItemMark, result: bool) -> bool {
         if let Some(call) = self.by_item.get(&mark.item_id).and_then(|index| self.calls.get_mut(*index)) {
             match call.state {
                 State::Open => self.open -= 1,
@@ -122,7 +125,7 @@ impl ToolCalls {
             }
             call.state = State::Done;
         }
-        message && mark.call_id.is_some() && !self.gives_result(&mark.item_id)
+        result && !self.gives_result(&mark.item_id)
     }
 
     /// The call of an item.
@@ -198,7 +201,10 @@ impl ToolCalls {
             args: if leaves { call.args.clone() } else { std::mem::take(&mut call.args) },
             content: end.content,
             error,
-            duration_ms: call.started_at.map(|started| ended_at.millis_since(started)),
+            duration_ms: end
+                .duration_ms
+                .or_else(|| call.started_at.map(|started| ended_at.millis_since(started))),
+            detail: end.detail,
             extra: end.extra,
         };
         let status = if failed { ItemStatus::Failed } else { end.status };
@@ -232,6 +238,8 @@ impl End {
             content: Some(message.content()),
             // What went wrong is what the message says; it is not stored twice.
             error: None,
+            duration_ms: None,
+            detail: None,
             extra: Some(message.fields.clone().without(&["content"]).to_json()),
             origin,
             at,
@@ -240,7 +248,7 @@ impl End {
 
     /// An end without a message.
     fn silent(status: ItemStatus, content: Option<RawJson>, origin: Origin, at: Timestamp) -> Self {
-        Self { status, content, error: None, extra: None, origin, at }
+        Self { status, content, error: None, duration_ms: None, detail: None, extra: None, origin, at }
     }
 }
 
@@ -382,7 +390,7 @@ impl Mapper {
         let update = RawObject::parse(output).and_then(|command| command.object("update"));
         let Some(artifacts) = update.as_ref().and_then(|update| update.get("artifacts")) else { return };
         let tool = own.and_then(|index| self.tools.calls.get(index)).map(|call| call.name.clone());
-        for path in elements(artifacts).iter().filter_map(|path| path.decode_lossy::<String>().ok()) {
+        for path in artifacts.elements().iter().filter_map(|path| path.decode_lossy::<String>().ok()) {
             let artifact = (path, tool.clone().unwrap_or_default());
             if !artifact.0.is_empty() && !self.artifacts.contains(&artifact) {
                 self.artifacts.push(artifact);
@@ -432,7 +440,7 @@ impl Mapper {
         recorded
     }
 
-    /// A call ended as the runtime says, in the words of its item.
+    /// A call ended as the runtime says, in the words of its item: its name and arguments are those it began with.
     pub(super) fn call_ended(
         &mut self,
         index: usize,
@@ -440,9 +448,9 @@ impl Mapper {
         result: ToolCall,
         at: Timestamp,
     ) -> Option<EventDraft> {
-        let ToolCall { content, error, extra, .. } = result;
+        let ToolCall { name: _, args: _, content, error, duration_ms, detail, extra } = result;
         let origin = if error.is_some() { Origin::ToolError } else { Origin::ToolValue };
-        self.tools.complete(index, End { status, content, error, extra, origin, at })
+        self.tools.complete(index, End { status, content, error, duration_ms, detail, extra, origin, at })
     }
 
     fn fail(&mut self, index: usize, at: Timestamp) -> Option<EventDraft> {

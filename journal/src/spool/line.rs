@@ -59,6 +59,8 @@ pub(super) struct EventLine<'a> {
     task_id: Option<TaskId>,
     item: Option<ItemLine>,
     once_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    whole_bytes: Option<u64>,
     created_at: Timestamp,
     #[serde(borrow)]
     metadata: Option<Cow<'a, str>>,
@@ -78,6 +80,7 @@ impl<'a> EventLine<'a> {
             once_key,
             content,
             metadata,
+            whole_bytes,
             created_at,
         } = event;
         Self {
@@ -93,6 +96,7 @@ impl<'a> EventLine<'a> {
                 parent_item_id,
             }),
             once_key: once_key.clone(),
+            whole_bytes: *whole_bytes,
             created_at: *created_at,
             metadata: metadata.as_ref().map(|metadata| Cow::Borrowed(metadata.as_str())),
             content: Cow::Borrowed(content.as_str()),
@@ -113,6 +117,7 @@ impl<'a> EventLine<'a> {
                 parent_item_id: item.parent_item_id,
             }),
             once_key: self.once_key,
+            whole_bytes: self.whole_bytes,
             content: RawJson::from_stored(&self.content),
             metadata: self.metadata.as_deref().map(RawJson::from_stored),
             created_at: self.created_at,

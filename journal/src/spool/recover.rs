@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runledger_core::{
-    Category, Error, ErrorKind, EventDraft, EventFilter, EventType, Ledger, MAX_LIMIT, RawJson, Result,
-    RunId, Scope, SeqRange, ThreadId,
+    Category, Error, ErrorKind, EventDraft, EventFilter, EventType, Ledger, MAX_LIMIT, RawJson, RawObject,
+    Result, RunId, Scope, SeqRange, ThreadId,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,6 @@ use super::format::{ReadError, Reader};
 use super::line::Head;
 use super::list::{files, is_there};
 use super::log::Log;
-use crate::message::RawObject;
 use crate::queue::{Batch, Size};
 use crate::report::reason;
 use crate::run_journal::Settings;

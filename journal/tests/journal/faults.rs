@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use pretty_assertions::assert_eq;
 use runledger_core::{
     AppendSignal, Applied, Caller, CancelAction, Category, Claim, Claimable, Commit, Deleted, Error,
-    ErrorKind, Estimate, Event, EventDraft, EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId,
-    ItemKind, ItemMark, ItemStatus, JournalMark, Lease, Ledger, Limits, ListRange, MemoryLedger, NewRun,
-    NewThread, ONCE_TERMINAL, Outcome, Page, PutIfAbsent, RawJson, Receipt, Reservation, Reserve, Result,
-    Run, RunFilter, RunId, RunProgress, RunStatus, RunStore, RunVisibility, Scope, SeqPage, SeqRange, Stores,
+    ErrorKind, Event, EventDraft, EventFilter, EventStore, EventType, Finish, ItemFilter, ItemId, ItemKind,
+    ItemMark, ItemStatus, JournalMark, Lease, Ledger, Limits, ListRange, MemoryLedger, NewRun, NewThread,
+    ONCE_TERMINAL, Outcome, Page, PutIfAbsent, RawJson, Receipt, Reservation, Reserve, Result, Run,
+    RunFilter, RunId, RunProgress, RunStatus, RunStore, RunVisibility, Scope, SeqPage, SeqRange, Stores,
     Sweep, ThreadId, Timestamp, TokenCounts, Transition, Visibility, WorkerId,
 };
 use runledger_journal::adapters::langchain_recording::{Recording, RecordingError};
@@ -44,6 +44,7 @@ pub(crate) struct Faulty {
     poison: Option<&'static str>,
     away: Arc<AtomicBool>,
     odd: Arc<AtomicBool>,
+    unread: Arc<AtomicBool>,
     /// When leases end, by the clock of the tests.
     leases: Arc<Mutex<BTreeMap<(ThreadId, RunId), Instant>>>,
     /// The run of which no takeover is ever answered.
@@ -59,6 +60,7 @@ impl Faulty {
             poison: None,
             away: Arc::default(),
             odd: Arc::default(),
+            unread: Arc::default(),
             leases: Arc::default(),
             stuck: None,
         }
@@ -92,6 +94,11 @@ impl Faulty {
     /// Whether every call is refused from now on.
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Whether no event can be read from now on, though everything else goes well.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
@@ -211,6 +218,9 @@ impl EventStore for Faulty {
         range: &SeqRange,
     ) -> Result<SeqPage<Event>> {
         self.is_here()?;
+        if self.unread.load(Ordering::Relaxed) {
+            return Err(away(Applied::No));
+        }
         self.inner.list_events(scope, thread, filter, range).await
     }
 
@@ -306,10 +316,10 @@ impl RunStore for Faulty {
         thread: &ThreadId,
         run: &RunId,
         epoch: u64,
-        estimate: Estimate,
+        given: Reserve,
     ) -> Result<()> {
         self.is_here()?;
-        self.inner.release(scope, thread, run, epoch, estimate).await
+        self.inner.release(scope, thread, run, epoch, given).await
     }
 
     async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Option<Lease>> {
@@ -584,6 +594,7 @@ async fn a_run_taken_away_stops_the_journal_and_is_told() {
         caller: Caller::new("subagent:x").unwrap(),
         model: None,
         tokens: TokenCounts::of(1_000, 1_000),
+        price: None,
         child_thread_id: None,
         at: Timestamp::now(),
     });

@@ -216,7 +216,8 @@ async fn calls_counted_elsewhere_are_counted_once_and_every_call_is_a_call() {
     let at = Timestamp::now();
     let tell = |source_id: &str, tokens: TokenCounts| {
         let caller = Caller::new("subagent:looker").unwrap();
-        let usage = ExternalUsage { source_id, caller, model: None, tokens, child_thread_id: None, at };
+        let usage =
+            ExternalUsage { source_id, caller, model: None, tokens, price: None, child_thread_id: None, at };
         bench.journal.record_external_usage(usage);
     };
     tell("x", TokenCounts::default());
@@ -437,6 +438,7 @@ async fn usage_that_names_a_thread_that_is_not_there_counts_without_it() {
         caller: Caller::new("subagent:x").unwrap(),
         model: None,
         tokens: TokenCounts::of(10, 1),
+        price: None,
         child_thread_id: Some(ThreadId::new("nowhere").unwrap()),
         at: Timestamp::now(),
     });

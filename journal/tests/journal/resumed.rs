@@ -5,9 +5,9 @@ use std::time::Duration;
 use pretty_assertions::assert_eq;
 use runledger_core::{
     Abort, Admission as NewAdmission, Answer, CallId, CancelAction, Claim, ErrorKind, Event, EventFilter,
-    Fold, InteractionId, ItemId, ItemKind, ItemMark, ItemStatus, Ledger, MemoryLedger, NewInteraction,
-    NewRun, NewThread, Outcome, PendingCall, RawJson, Run, RunId, RunStatus, Scope, SeqRange, TaskId,
-    ThreadId, Timestamp, ToolCall, WorkerId,
+    Fold, InteractionId, ItemError, ItemId, ItemKind, ItemMark, ItemStatus, Ledger, MemoryLedger,
+    NewInteraction, NewRun, NewThread, Outcome, PendingCall, RawJson, Run, RunId, RunStatus, Scope, SeqRange,
+    TaskId, ThreadId, Timestamp, ToolCall, WorkerId,
 };
 use runledger_core::{Category, NewLease};
 use runledger_journal::callbacks::{
@@ -295,6 +295,53 @@ async fn a_call_has_one_result_whoever_tells_it() {
     assert_eq!(ledger.pending(&SCOPE, &thread()).await.unwrap(), []);
 }
 
+/// The result of a call is stored as whoever executed it tells it, whether the journal knows the call by the model's
+/// message or by its item alone.
+#[tokio::test]
+async fn a_result_is_stored_as_it_is_told() {
+    let ledger = MemoryLedger::new().ledger();
+    let journal = RunJournal::begin(&ledger, &SCOPE, new_run("r")).await.unwrap();
+    asks(&journal, &["a", "b"]);
+    let mark = ItemMark {
+        call_id: Some(CallId::new("c").unwrap()),
+        ..ItemMark::new(ItemId::new("c").unwrap(), ItemKind::CommandExecution, ItemStatus::InProgress)
+    };
+    let (content, at) = (RawJson::from(json!({"cmd": "ls"})), Timestamp::now());
+    let category = Category::Message;
+    journal.on_item_started(ItemRecord { mark, category, caller: None, content: &content, at });
+    let calls = journal.pending().await.unwrap();
+    assert_eq!(ids(&calls), ["a", "b", "c"]);
+    let error = Some(ItemError { error_type: "E".to_owned(), message: "no".to_owned() });
+    let ran = ToolCall {
+        content: Some(RawJson::string("x")),
+        duration_ms: Some(42),
+        detail: Some(RawJson::from(json!({"exit_code": 3}))),
+        extra: Some(RawJson::from(json!({"host": "h"}))),
+        ..ToolCall::default()
+    };
+    let failed = ToolCall { error, ..ran.clone() };
+    for (call, told) in calls.iter().zip([&ran, &failed, &failed]) {
+        let ToolCall { name, args, .. } = call.call.clone();
+        journal.complete_call(call, ToolCall { name, args, ..told.clone() }, at);
+    }
+    journal.finish(Outcome::success()).await.unwrap();
+    let is_result = |event: &&Event| event.category == Category::Message && event.item.is_some();
+    let log = events(&ledger).await;
+    let results: Vec<_> = log
+        .iter()
+        .filter(is_result)
+        .filter_map(|event| {
+            Some((event.item.as_ref()?.status.clone(), event.content.decode::<ToolCall>().ok()?))
+        })
+        .collect();
+    let expected = [ItemStatus::Completed, ItemStatus::Failed, ItemStatus::Failed];
+    let told = calls.iter().zip([&ran, &failed, &failed]).map(|(call, told)| {
+        let ToolCall { name, args, .. } = call.call.clone();
+        ToolCall { name, args, ..told.clone() }
+    });
+    assert_eq!(results, expected.into_iter().zip(told).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_fold_is_made_under_the_runs_epoch() {
     let ledger = MemoryLedger::new().ledger();
@@ -311,7 +358,8 @@ async fn a_fold_is_made_under_the_runs_epoch() {
     assert_eq!((folded.compact_seq, folded.run_id), (1, run()));
     returns(&second, "y", "b", "2");
     second.finish(Outcome::success()).await.unwrap();
-    assert_eq!(roles(&ledger).await, ["system"]);
+    // The call that came after the fold was asked for by nobody, so a message that does is made.
+    assert_eq!(roles(&ledger).await, ["system", "assistant", "tool"]);
 }
 
 fn settings() -> ManagerSettings {
@@ -412,6 +460,75 @@ async fn a_run_that_somebody_holds_is_not_resumed() {
     }
     assert_eq!(managed.stopped(), None::<StopReason>);
     managed.finish(Outcome::success()).await.unwrap();
+}
+
+/// The epoch of the run, once it is above this one.
+async fn epoch_above(ledger: &Ledger, epoch: u64) -> u64 {
+    loop {
+        let run = stored(ledger).await;
+        if run.epoch > epoch {
+            return run.epoch;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_outage_after_a_run_changed_hands_is_waited_for() {
+    let faulty = Faulty::new([]);
+    let ledger = faulty.ledger();
+    left_behind(&ledger).await;
+    let before = stored(&ledger).await.epoch;
+    let manager = manager(&ledger).await;
+    resumable(&manager).await;
+    faulty.set_unread(true);
+    let resuming = tokio::spawn({
+        let manager = manager.clone();
+        async move { manager.resume(&SCOPE, &thread(), &run()).await }
+    });
+    let epoch = epoch_above(&ledger, before).await;
+    // Longer than the heartbeats after which a run that nobody knows is ended.
+    tokio::time::sleep(settings().heartbeat * 5).await;
+    faulty.set_unread(false);
+    let mut managed = resuming.await.unwrap().unwrap();
+    assert_eq!((managed.run().epoch, managed.stopped()), (epoch, None));
+    assert_eq!(ids(&managed.journal().pending().await.unwrap()), ["a", "b"]);
+    assert_eq!(managed.finish(Outcome::success()).await.unwrap().run.status, RunStatus::Success);
+}
+
+#[tokio::test]
+async fn a_run_that_was_resumed_and_cannot_be_read_is_let_go_and_not_ended() {
+    let faulty = Faulty::new([]);
+    let ledger = faulty.ledger();
+    left_behind(&ledger).await;
+    let impatient = ManagerSettings {
+        journal: Settings { give_up_after: Some(Duration::ZERO), ..Settings::default() },
+        ..settings()
+    };
+    let first = RunManager::start(ledger.clone(), impatient).await.unwrap().0;
+    resumable(&first).await;
+    faulty.set_unread(true);
+    let resume = async || first.resume(&SCOPE, &thread(), &run()).await;
+    assert_eq!(resume().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    // Again at once, by the same process.
+    let again = resume().await.unwrap_err();
+    assert!(matches!(again.kind(), ErrorKind::Unavailable | ErrorKind::Conflict), "{again}");
+    let worker = first.worker_id().clone();
+    while ledger.runs().lease(&SCOPE, &thread(), &run()).await.unwrap().unwrap().worker_id == worker {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((stored(&ledger).await.status, first.held()), (RunStatus::Running, 0));
+    faulty.set_unread(false);
+    let second = manager(&ledger).await;
+    let mut managed = loop {
+        match second.resume(&SCOPE, &thread(), &run()).await {
+            Ok(managed) => break managed,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(ids(&managed.journal().pending().await.unwrap()), ["a", "b"]);
+    assert_eq!(managed.finish(Outcome::success()).await.unwrap().run.status, RunStatus::Success);
 }
 
 fn question(name: &str) -> NewInteraction {

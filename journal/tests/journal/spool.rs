@@ -49,6 +49,7 @@ pub(crate) fn spent(journal: &RunJournal, id: &str) {
         caller: Caller::new("subagent:x").unwrap(),
         model: None,
         tokens: TokenCounts::of(1_000, 1_000),
+        price: None,
         child_thread_id: None,
         at: Timestamp::now(),
     });

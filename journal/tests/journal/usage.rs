@@ -1,14 +1,17 @@
 //! What model calls took: rounds, calls that failed, and budgets.
 
+use std::sync::Arc;
+
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, Budget, BudgetLimit, Estimate, Ledger, MemoryLedger, NewRun, NewThread, Outcome, RawJson,
-    Reservation, Reserve, RunId, RunStatus, Scope, ThreadId, UsageRecord,
+    Admission, Budget, BudgetLimit, Caller, ErrorKind, Estimate, Ledger, MemoryLedger, NewRun, NewThread,
+    Outcome, RawJson, Reservation, Reserve, RunId, RunStatus, Scope, ThreadId, Timestamp, TokenCounts,
+    UsageRecord,
 };
 use runledger_journal::callbacks::{
-    ChatModelStart, Context, Failed, Failure, LlmEnd, LlmStart, RuntimeCallbacks,
+    ChatModelStart, Context, ExternalUsage, Failed, Failure, LlmEnd, LlmStart, RuntimeCallbacks,
 };
-use runledger_journal::{RunJournal, Settings};
+use runledger_journal::{Price, PricedCall, Pricer, RESERVED, RunJournal, Settings};
 
 fn thread() -> ThreadId {
     ThreadId::new("t").unwrap()
@@ -139,4 +142,120 @@ async fn a_call_settles_what_was_reserved_for_it() {
     assert_eq!(finished.run.status, RunStatus::BudgetExhausted);
     assert_eq!((finished.run.totals.total_tokens, finished.run.reserved), (41, Estimate::default()));
     assert_eq!(finished.run.iterations, 3);
+}
+
+/// A model that answers without a word of usage is billed all the same: for what it was shown and what it answered.
+#[tokio::test]
+async fn an_answer_without_usage_is_estimated() {
+    for (estimate_failed, input, output) in [(true, 6 + 5, 3), (false, 0, 0)] {
+        let budget = Budget { max_tokens: Some(100), ..Budget::default() };
+        let bench = Bench::new(Settings { estimate_failed, ..Settings::default() }, budget).await;
+        for call in ["silent", "late"] {
+            let wanted = Reserve::call(Estimate { tokens: 40, cost_nanos: 0 });
+            assert!(matches!(bench.journal.reserve(wanted).await.unwrap(), Reservation::Granted(_)));
+            bench.starts(call, &[]);
+            let response =
+                json(r#"{"generations":[[{"text":"","message":{"type":"ai","content":"123456789012"}}]]}"#);
+            bench.journal.on_llm_end(LlmEnd { context: Context::new(call), response: &response });
+        }
+        // What the call took replaces the estimate.
+        bench.ends("late", 2);
+        let finished = bench.journal.finish(Outcome::success()).await.unwrap();
+        let records = bench.records().await;
+        let expected = [("r/late", Some(1), 2, false), ("r/silent", Some(0), input + output, true)];
+        let mut told = shown(&records);
+        told.sort_unstable();
+        assert_eq!(told, expected);
+        let totals = finished.run.totals;
+        assert_eq!((totals.input_tokens, totals.output_tokens), (input + 2, output));
+    }
+}
+
+/// Ten billionths a token of one model; it knows no other.
+#[derive(Debug)]
+struct Tens;
+
+impl Pricer for Tens {
+    fn price(&self, call: &PricedCall<'_>) -> Option<Price> {
+        assert_ne!(call.model, Some("broken"), "a pricer that panics");
+        let cost_nanos = call.tokens.total * 10;
+        (call.model == Some("known")).then(|| Price { cost_nanos, price_table: "tens".to_owned() })
+    }
+}
+
+/// A call of a model that says its name.
+fn answers(bench: &Bench, call: &str, model: &str, tokens: u64) {
+    bench.starts(call, &[]);
+    let response = json(&format!(
+        r#"{{"generations":[[{{"text":"","message":{{"type":"ai","content":"ok",
+            "response_metadata":{{"model_name":"{model}"}},
+            "usage_metadata":{{"input_tokens":{tokens},"output_tokens":0,"total_tokens":{tokens}}}}}}}]]}}"#
+    ));
+    bench.journal.on_llm_end(LlmEnd { context: Context::new(call), response: &response });
+}
+
+async fn cost(bench: &Bench, cost_nanos: u64) -> Result<(u64, u64), BudgetLimit> {
+    let wanted = Reserve::call(Estimate { tokens: 0, cost_nanos });
+    match bench.journal.reserve(wanted).await.unwrap() {
+        Reservation::Granted(run) => Ok((run.totals.cost_nanos, run.reserved.cost_nanos)),
+        Reservation::Refused(limit) => Err(limit),
+    }
+}
+
+const DEAR: Budget = Budget { max_tokens: None, max_cost_nanos: Some(1_000), max_iterations: None };
+
+/// A budget of cost limits the run: each call counts its price, and what has none counts what was set aside for it.
+#[tokio::test]
+async fn a_budget_of_cost_limits_a_run() {
+    let settings = Settings { pricer: Some(Arc::new(Tens)), ..Settings::default() };
+    let bench = Bench::new(settings, DEAR).await;
+    assert_eq!(cost(&bench, 400).await, Ok((0, 400)));
+    answers(&bench, "a", "known", 30);
+    assert_eq!(cost(&bench, 400).await, Ok((300, 400)));
+    answers(&bench, "b", "other", 30);
+    assert_eq!(cost(&bench, 200).await, Ok((700, 200)));
+    answers(&bench, "c", "broken", 1);
+    assert_eq!(cost(&bench, 101).await, Err(BudgetLimit::MaxCostNanos));
+    assert_eq!(cost(&bench, 100).await, Ok((900, 100)));
+    bench.starts("d", &[]);
+    bench.fails("d");
+    let told = |source_id, price| ExternalUsage {
+        source_id,
+        caller: Caller::lead_agent(),
+        model: Some("known"),
+        tokens: TokenCounts::of(2, 0),
+        price,
+        child_thread_id: None,
+        at: Timestamp::now(),
+    };
+    bench.journal.record_external_usage(told(
+        "priced",
+        Some(Price { cost_nanos: 7, price_table: "theirs".to_owned() }),
+    ));
+    bench.journal.record_external_usage(told("unpriced", None));
+    let finished = bench.journal.finish(Outcome::budget_exhausted(BudgetLimit::MaxCostNanos)).await.unwrap();
+    assert_eq!(finished.run.totals.cost_nanos, 1_027);
+    let records = bench.records().await;
+    let mut prices: Vec<_> =
+        records.iter().map(|call| (call.cost_nanos.unwrap(), call.price_table.as_deref().unwrap())).collect();
+    prices.sort_unstable();
+    let expected =
+        [(7, "theirs"), (20, "tens"), (100, RESERVED), (200, RESERVED), (300, "tens"), (400, RESERVED)];
+    assert_eq!(prices, expected);
+}
+
+/// Without a pricer a call costs what was set aside for it, and where that says nothing of its cost, nothing is.
+#[tokio::test]
+async fn nothing_is_reserved_that_nothing_would_count() {
+    let bench = Bench::new(Settings::default(), DEAR).await;
+    for (estimate, used) in [(600, 0), (300, 600)] {
+        assert_eq!(cost(&bench, estimate).await, Ok((used, estimate)));
+        answers(&bench, &format!("after-{used}"), "known", 1);
+    }
+    assert_eq!(cost(&bench, 101).await, Err(BudgetLimit::MaxCostNanos));
+    let free = bench.journal.reserve(Reserve::call(Estimate { tokens: 5, cost_nanos: 0 })).await;
+    assert_eq!(free.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let bench = Bench::new(Settings { track_usage: false, ..Settings::default() }, Budget::default()).await;
+    let uncounted = bench.journal.reserve(Reserve::call(Estimate { tokens: 5, cost_nanos: 0 })).await;
+    assert_eq!(uncounted.unwrap_err().kind(), ErrorKind::InvalidInput);
 }

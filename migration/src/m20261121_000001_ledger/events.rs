@@ -70,6 +70,11 @@ pub(super) fn thread_items() -> Table {
         Index::on("ix_thread_items_open", &["thread_id", "started_seq"])
             .only_where(Expr::col("status").eq("in_progress")),
     )
+    .index(
+        // Summaries of turns look for the first and the last message amid whatever else a run did.
+        Index::on("ix_thread_items_messages", &["thread_id", "started_seq"])
+            .only_where(Expr::col("item_kind").is_in(["agent_message", "user_message"])),
+    )
 }
 
 /// One fold of the context window: what went into the note and what is active after it.

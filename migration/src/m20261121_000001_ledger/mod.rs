@@ -8,9 +8,11 @@
 //! - no checks on statuses and kinds: a newer program may add values that an older one keeps.
 
 mod agent_runs;
+mod blobs;
 mod events;
 mod imports;
 mod runs;
+mod search;
 mod threads;
 mod usage;
 
@@ -38,12 +40,16 @@ fn definitions() -> Vec<Table> {
         events::run_events(),
         events::thread_items(),
         usage::usage_records(),
+        blobs::blobs(),
+        blobs::event_blobs(),
         events::compactions(),
         events::interactions(),
         events::deletions(),
         imports::quarantine(),
         imports::import_cursors(),
         agent_runs::agent_runs(),
+        search::search_documents(),
+        search::search_progress(),
     ]
 }
 
@@ -52,6 +58,11 @@ fn definitions() -> Vec<Table> {
 #[must_use]
 pub fn table_names() -> Vec<&'static str> {
     definitions().iter().map(Table::name).collect()
+}
+
+/// The tables that hold words, on SQLite only.
+pub(crate) fn words_tables() -> Vec<&'static str> {
+    definitions().iter().filter_map(Table::words_table).collect()
 }
 
 /// PostgreSQL only: the statements that build every table below a thread as `partitions` hash
@@ -83,7 +94,7 @@ fn create_all(backend: DbBackend, users: Option<&UsersTable>) -> Vec<String> {
 }
 
 fn drop_all(backend: DbBackend) -> Vec<String> {
-    definitions().iter().rev().map(|table| table.drop_sql(backend)).collect()
+    definitions().iter().rev().flat_map(|table| table.drop_sql(backend)).collect()
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(super) fn runs() -> Table {
             optional("follow_up_to_run_id", Kind::Key),
             optional("parent_run_id", Kind::Key),
             optional("agent_run_id", Kind::Key),
+            optional("payer_run_id", Kind::Key),
             required("epoch", Kind::Bigint),
             counter("input_tokens"),
             counter("output_tokens"),
@@ -47,6 +48,8 @@ pub(super) fn runs() -> Table {
             counter("iterations"),
             counter("reserved_tokens"),
             counter("reserved_cost_nanos"),
+            counter("allowance_tokens"),
+            counter("allowance_cost_nanos"),
             optional("first_seq", Kind::Bigint),
             optional("last_seq", Kind::Bigint),
             counter("message_count"),
@@ -71,14 +74,14 @@ pub(super) fn runs() -> Table {
     .index(
         Index::on("ix_runs_queued", &["thread_id", "queue_no"]).only_where(Expr::col("status").eq("queued")),
     )
-    .index(
-        // Few, and asked for by every reader of messages.
-        Index::on("ix_runs_hidden", &["thread_id", "run_id"]).only_where(Expr::col("visibility").ne("shown")),
-    )
     .index(Index::on("ix_runs_thread_created", &["thread_id", "created_at", "run_id"]))
     .index(Index::on("ix_runs_owner_created", &["owner_id", "created_at", "run_id", "thread_id"]))
     .index(Index::on("ix_runs_created", &["created_at", "run_id", "thread_id"]))
     .index(Index::on("ix_runs_run", &["run_id"]))
+    .index(
+        // Few, and asked for by every reader of messages. The last, for SQLite takes the newest of those it deems equal.
+        Index::on("ix_runs_hidden", &["thread_id", "run_id"]).only_where(Expr::col("visibility").ne("shown")),
+    )
 }
 
 /// What a queued run brings to the log when it gets the slot, and who holds it then. Apart, so that

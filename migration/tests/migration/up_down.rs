@@ -26,8 +26,14 @@ async fn up_creates_every_table(database: &TestDatabase) {
 
     let mut expected: Vec<_> = tables();
     expected.push("runledger_migrations");
+    let mut found = table_names(database).await;
+    if database.is_sqlite() {
+        expected.push("search_words");
+        // What SQLite keeps words in.
+        found.retain(|table| !table.starts_with("search_words_"));
+    }
     expected.sort_unstable();
-    assert_eq!(table_names(database).await, expected);
+    assert_eq!(found, expected);
     assert_eq!(database.rows("SELECT version FROM runledger_migrations").await, needed(),);
 }
 

@@ -2,8 +2,8 @@
 
 use runledger_core::{Error, Result, ThreadId};
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseTransaction, IsolationLevel, QueryResult, SqliteTransactionMode,
-    Statement, TransactionOptions, Value,
+    ConnectionTrait, DatabaseTransaction, QueryResult, SqliteTransactionMode, Statement, TransactionOptions,
+    Value,
 };
 
 use super::census::Census;
@@ -21,6 +21,9 @@ const PARAMETERS: usize = 30_000;
 
 /// The most rows of one statement: more are no faster.
 const ROWS: usize = 500;
+
+/// Tables below a thread that are not part of it: who holds its runs, and what is made of its log.
+pub(super) const NOT_CARRIED: [&str; 3] = ["run_leases", "search_documents", "search_progress"];
 
 const READING: &str = "to read a thread";
 const WRITING: &str = "to write a thread";
@@ -44,15 +47,7 @@ pub(super) struct DatabaseReader<'a> {
 impl<'a> DatabaseReader<'a> {
     /// `None` where there is no such thread; one that was deleted is there.
     pub(super) async fn open(database: &'a Database, thread: &ThreadId) -> Result<Option<Self>> {
-        let options = match database.dialect {
-            Dialect::Postgres => TransactionOptions {
-                isolation_level: Some(IsolationLevel::RepeatableRead),
-                access_mode: Some(AccessMode::ReadOnly),
-                ..TransactionOptions::default()
-            },
-            Dialect::Sqlite => TransactionOptions::default(),
-        };
-        let snapshot = database.reader.begin(options).await.map_err(failed(READING))?;
+        let snapshot = database.snapshot(READING).await?;
         if database.dialect == Dialect::Postgres {
             // It locks nothing, and waits for whatever the rows are written to.
             let sql = "SET LOCAL idle_in_transaction_session_timeout = 0";
@@ -209,7 +204,7 @@ impl Writer<'_> {
         if let Some(run) = head.try_get_by_index::<Option<String>>(0).map_err(unreadable)? {
             return Err(Error::conflict("active run of the thread to replace", "none", run));
         }
-        for table in TABLES.iter().map(|table| table.name).chain(["run_leases"]) {
+        for table in TABLES.iter().map(|table| table.name).chain(NOT_CARRIED) {
             let sql = format!("DELETE FROM {table} WHERE {THREAD} = $1");
             self.execute(self.statement(sql, vec![self.thread.as_str().into()])).await?;
         }

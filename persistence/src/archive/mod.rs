@@ -64,7 +64,7 @@
 //! | `type` | payload |
 //! |---|---|
 //! | `archive`, the first line | `thread_id`, `created_at` of the file |
-//! | the name of a table | a row: its columns without those that are NULL; documents are strings |
+//! | the name of a table | a row: its columns without those that are NULL; documents are strings, bytes are base64 |
 //! | `archive.end`, the last line | `rows` of each table; `sha256` of all bytes before this line |
 //!
 //! Beside the archives lies the file `lock`, which whoever writes to the folder holds.

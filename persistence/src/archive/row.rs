@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use runledger_core::{Error, RawJson, Result, RunId, Timestamp};
 use sea_orm::prelude::DateTimeUtc;
 use sea_orm::{QueryResult, TryGetError, TryGetable, Value};
@@ -19,6 +21,7 @@ pub(super) enum Cell {
     Real(f64),
     Boolean(bool),
     Time(Timestamp),
+    Bytes(Vec<u8>),
 }
 
 impl Cell {
@@ -41,6 +44,7 @@ impl Cell {
             Kind::Real => get(row, place, Self::Real),
             Kind::Boolean => get(row, place, Self::Boolean),
             Kind::Time => get(row, place, |at: DateTimeUtc| Self::Time(at.into())),
+            Kind::Bytes => get(row, place, Self::Bytes),
         }
     }
 
@@ -53,12 +57,14 @@ impl Cell {
                 Kind::Real => Value::Double(None),
                 Kind::Boolean => Value::Bool(None),
                 Kind::Time => Value::ChronoDateTimeUtc(None),
+                Kind::Bytes => Value::Bytes(None),
             },
             Self::Text(text) | Self::Json(text) => text.into(),
             Self::Integer(number) => number.into(),
             Self::Real(number) => number.into(),
             Self::Boolean(is) => is.into(),
             Self::Time(at) => at.to_chrono().into(),
+            Self::Bytes(bytes) => bytes.into(),
         }
     }
 
@@ -86,6 +92,7 @@ impl Cell {
             (Kind::Time, Json::String(at)) => {
                 Timestamp::parse(column.name, &at).map(Self::Time).map_err(|error| error.to_string())
             }
+            (Kind::Bytes, Json::String(value)) => BASE64.decode(value).map(Self::Bytes).map_err(|_| wrong()),
             _ => Err(wrong()),
         }
     }
@@ -94,6 +101,7 @@ impl Cell {
     fn bytes(&self) -> usize {
         match self {
             Self::Text(text) | Self::Json(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
             _ => 8,
         }
     }
@@ -117,6 +125,7 @@ impl Serialize for Cell {
             Self::Real(number) => serializer.serialize_f64(*number),
             Self::Boolean(is) => serializer.serialize_bool(*is),
             Self::Time(at) => at.serialize(serializer),
+            Self::Bytes(bytes) => serializer.serialize_str(&BASE64.encode(bytes)),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use sea_orm::{ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn};
 
 use crate::entity::{
-    agent_run, compaction, deletion, interaction, quarantined, queued_input, run, run_event, thread,
-    thread_head, thread_item, usage_record,
+    agent_run, blob, compaction, deletion, event_blob, interaction, quarantined, queued_input, run,
+    run_event, thread, thread_head, thread_item, usage_record,
 };
 
 /// The column that every one of these tables has.
@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Real,
     Boolean,
     Time,
+    /// In base64 where rows are text.
+    Bytes,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             ColumnType::Double => Some(Self::Real),
             ColumnType::Boolean => Some(Self::Boolean),
             ColumnType::TimestampWithTimeZone => Some(Self::Time),
+            ColumnType::Blob => Some(Self::Bytes),
             _ => None,
         }
     }
@@ -94,6 +97,8 @@ pub(super) static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table::of::<queued_input::Entity>(16),
         Table { weight: Some("content_bytes"), ..Table::of::<run_event::Entity>(1_000) },
         Table::of::<thread_item::Entity>(1_000),
+        Table { weight: Some("bytes"), ..Table::of::<blob::Entity>(64) },
+        Table::of::<event_blob::Entity>(1_000),
         Table::of::<usage_record::Entity>(64),
         Table::of::<compaction::Entity>(16),
         Table::of::<interaction::Entity>(16),
@@ -105,6 +110,7 @@ pub(super) static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
+    use super::super::database::NOT_CARRIED;
     use super::*;
     use pretty_assertions::assert_eq;
     use sea_orm::{ConnectionTrait, Statement};
@@ -119,8 +125,10 @@ mod tests {
         let question = Statement::from_string(database.get_database_backend(), sql);
         let rows = database.query_all_raw(question).await.unwrap();
         let mut stored: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
-        // Who holds a run is not carried, and where an import stands is not a thread's.
-        let left_out = ["run_leases.", "import_cursors.", "runledger_migrations."];
+        // Where an import stands is not a thread's, and words are kept beside the texts that have them.
+        let others = ["import_cursors.", "runledger_migrations.", "search_words.", "search_words_"];
+        let not_carried = NOT_CARRIED.map(|table| format!("{table}."));
+        let left_out: Vec<&str> = not_carried.iter().map(String::as_str).chain(others).collect();
         stored.retain(|column| !left_out.iter().any(|table| column.starts_with(table)));
         let of =
             |table: &Table| table.columns.iter().map(|it| format!("{}.{}", table.name, it.name)).collect();

@@ -58,6 +58,7 @@ const HEAD: &[(&str, Kind)] = &[
     ("was_active_run_id", Kind::Text),
     ("was_epoch", Kind::Int),
     ("was_journal_ordinal", Kind::Int),
+    ("was_state", Kind::Text),
 ];
 
 fn head(change: &HeadChange) -> Vec<Value> {
@@ -74,6 +75,7 @@ fn head(change: &HeadChange) -> Vec<Value> {
         before.active_run_id.as_ref().map(|id| id.as_str()).into(),
         signed(before.epoch).into(),
         signed(before.journal_ordinal).into(),
+        before.state.as_str().into(),
     ]
 }
 
@@ -85,7 +87,7 @@ fn update_heads(sql: &mut Statement, writes: &Writes) {
     sql.bind(rows::now()).push(" FROM ");
     unnest(sql, Columns { names: HEAD, rows: writes.heads.values().map(head).collect() });
     sql.push(
-        " WHERE h.thread_id = v.thread_id AND h.state = 'open' AND h.next_seq = v.was_next_seq \
+        " WHERE h.thread_id = v.thread_id AND h.state = v.was_state AND h.next_seq = v.was_next_seq \
          AND h.epoch = v.was_epoch AND h.journal_ordinal = v.was_journal_ordinal \
          AND h.owner_id IS NOT DISTINCT FROM v.was_owner_id \
          AND h.active_run_id IS NOT DISTINCT FROM v.was_active_run_id RETURNING 1",
@@ -139,8 +141,8 @@ pub(super) fn sqlite(sql: &mut Statement, writes: &Writes) {
 
 fn sqlite_head(sql: &mut Statement, change: &HeadChange) {
     let (before, after) = (&change.before, &change.after);
-    sql.push("UPDATE thread_heads SET next_seq = CASE WHEN state = 'open' AND next_seq = ")
-        .bind(signed(before.next_seq));
+    sql.push("UPDATE thread_heads SET next_seq = CASE WHEN state = ").bind(before.state.as_str());
+    sql.push(" AND next_seq = ").bind(signed(before.next_seq));
     sql.push(" AND epoch = ").bind(signed(before.epoch));
     sql.push(" AND journal_ordinal = ").bind(signed(before.journal_ordinal));
     sql.push(" AND owner_id IS ").bind(before.owner_id.as_ref().map(|id| id.as_str()));

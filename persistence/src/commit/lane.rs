@@ -266,6 +266,7 @@ impl Lane {
             let commit = &job.commit;
             if commit.transition.is_some()
                 || commit.expected != Expected::Any
+                || !commit.blob_uses.is_empty()
                 || !self.heads.contains_key(&commit.thread_id)
             {
                 locked.insert(commit.thread_id.clone());

@@ -138,5 +138,6 @@ fn bytes_of(commit: &Prepared) -> u64 {
         let prompt = new.system_prompt.as_ref().map_or(0, String::len);
         new.config.as_str().len() + new.metadata.as_str().len() + prompt
     });
-    (events + usage + rare + thread + ROW * (1 + commit.item_changes.len())) as u64
+    let blobs: usize = commit.blobs.iter().map(|blob| ROW + blob.bytes.len()).sum();
+    (events + usage + blobs + rare + thread + ROW * (1 + commit.item_changes.len())) as u64
 }

@@ -65,13 +65,16 @@ const ITEM: &[(&str, Kind)] = &[
     ("caller", Text),
 ];
 
-/// What an item's row becomes where it is there: it changes once, from in progress to anything else.
+/// What an item's row becomes where it is there and has not ended: a record that completes it ends it, and any
+/// adds what the row lacks.
 pub(super) const ITEM_CONFLICT: &str = " ON CONFLICT (thread_id, run_id, item_id) DO UPDATE SET \
-    status = excluded.status, completed_seq = excluded.completed_seq, updated_seq = excluded.updated_seq, \
-    completed_at = excluded.completed_at, call_id = COALESCE(thread_items.call_id, excluded.call_id), \
+    status = excluded.status, completed_seq = excluded.completed_seq, completed_at = excluded.completed_at, \
+    updated_seq = CASE WHEN excluded.status = 'in_progress' \
+        THEN thread_items.updated_seq ELSE excluded.updated_seq END, \
+    call_id = COALESCE(thread_items.call_id, excluded.call_id), \
     parent_item_id = COALESCE(thread_items.parent_item_id, excluded.parent_item_id), \
     caller = COALESCE(thread_items.caller, excluded.caller) \
-    WHERE thread_items.status = 'in_progress' AND excluded.status <> 'in_progress'";
+    WHERE thread_items.status = 'in_progress'";
 
 pub(super) const USAGE: &[(&str, Kind)] = &[
     ("thread_id", Text),
@@ -117,6 +120,8 @@ pub(super) const RUN: &[(&str, Kind)] = &[
     ("cost_nanos", Int),
     ("reserved_tokens", Int),
     ("reserved_cost_nanos", Int),
+    ("allowance_tokens", Int),
+    ("allowance_cost_nanos", Int),
     ("first_human_message", Text),
     ("last_ai_message", Text),
     ("model_name", Text),
@@ -225,8 +230,9 @@ pub(super) fn run((thread, run): &(ThreadId, RunId), delta: &RunDelta) -> Vec<Va
     ];
     let (more, less) = (sums(&delta.totals.more), sums(&delta.totals.less));
     values.extend(more.into_iter().zip(less).map(|(more, less)| Value::from(signed(more) - signed(less))));
-    values
-        .extend([delta.settled.tokens, delta.settled.cost_nanos].map(|settled| Value::from(signed(settled))));
+    for settled in [delta.settled, delta.settled_allowances] {
+        values.extend([settled.tokens, settled.cost_nanos].map(|settled| Value::from(signed(settled))));
+    }
     for text in
         [&delta.progress.first_human_message, &delta.progress.last_ai_message, &delta.progress.model_name]
     {
@@ -267,7 +273,7 @@ pub(super) fn run_assignments(dialect: Dialect, mut new: impl FnMut(usize, &str)
             }
             "last_seq" | "last_ai_message" => format!("{column} = COALESCE({value}, runs.{column})"),
             // What comes back of reservations; the run's end gave back all.
-            "reserved_tokens" | "reserved_cost_nanos" => {
+            "reserved_tokens" | "reserved_cost_nanos" | "allowance_tokens" | "allowance_cost_nanos" => {
                 format!("{column} = {larger}(runs.{column} - {value}, 0)")
             }
             _ => format!("{column} = runs.{column} + {value}"),

@@ -30,6 +30,7 @@ pub(super) enum Value {
     Int(Option<i64>),
     Bool(bool),
     Time(Option<DateTime<Utc>>),
+    Bytes(Vec<u8>),
     /// PostgreSQL only, as are the arrays below.
     Texts(Vec<Option<String>>),
     Ints(Vec<Option<i64>>),
@@ -319,6 +320,7 @@ fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, BoxDynError> {
             Value::Int(value) => arguments.add(value)?,
             Value::Bool(value) => arguments.add(value)?,
             Value::Time(value) => arguments.add(value)?,
+            Value::Bytes(value) => arguments.add(value)?,
             Value::Texts(values) => arguments.add(values)?,
             Value::Ints(values) => arguments.add(values)?,
             Value::Bools(values) => arguments.add(values)?,
@@ -336,6 +338,7 @@ fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, BoxDynError> 
             Value::Int(value) => arguments.add(value)?,
             Value::Bool(value) => arguments.add(value)?,
             Value::Time(value) => arguments.add(value)?,
+            Value::Bytes(value) => arguments.add(value)?,
             Value::Texts(_) | Value::Ints(_) | Value::Bools(_) | Value::Times(_) => {
                 return Err("SQLite has no arrays".into());
             }

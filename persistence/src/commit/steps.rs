@@ -2,11 +2,12 @@
 //! statement each, the same for both databases.
 
 use runledger_core::{
-    AgentRunId, AgentRunStatus, Answer, Compaction, HeadState, Interaction, InteractionStatus, NewAgentRun,
-    NewLease, Outcome, RunId, SeqSpan, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord, text,
+    AgentRunId, AgentRunStatus, Answer, BlobHash, Compaction, HeadState, Interaction, InteractionStatus,
+    NewAgentRun, NewLease, Outcome, RunId, SeqSpan, Thread, ThreadId, ThreadStatus, Timestamp, UsageRecord,
+    text,
 };
 
-use super::decide::{NewRunRow, Step, Writes, thread_status};
+use super::decide::{BlobRow, NewRunRow, Step, Writes, thread_status};
 use super::rows::{self, signed};
 use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
@@ -37,13 +38,13 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
             Step::Ask(interaction) => statements.push(insert_interaction(dialect, interaction)),
             Step::Fold(compaction) => statements.extend(fold(dialect, compaction)),
             Step::Resume { thread, run, epoch, lease, at } => {
-                statements.push(change_hands(dialect, (thread, run), *epoch, *at));
+                statements.push(change_hands(dialect, (thread, run), *epoch, *at, NOTHING_RESERVED));
                 statements.push(delete(dialect, "run_leases", thread, run));
                 statements
                     .extend(lease.iter().map(|lease| insert_lease(dialect, (thread, run), *epoch, lease)));
             }
             Step::Acquire { thread, run, epoch, lease, at } => {
-                statements.push(change_hands(dialect, (thread, run), *epoch, *at));
+                statements.push(change_hands(dialect, (thread, run), *epoch, *at, ""));
                 statements.push(insert_lease(dialect, (thread, run), *epoch, lease));
             }
             Step::Promote { thread, run, epoch, lease, at } => {
@@ -62,6 +63,10 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
         }
     }
     statements.extend(writes.completed.values().map(|call| complete_usage(dialect, call)));
+    statements.extend(writes.blobs.iter().map(|row| insert_blob(dialect, row)));
+    // Then, for they count where the blob is there.
+    statements
+        .extend(writes.blob_uses.iter().map(|(thread, (seq, hash))| use_blob(dialect, thread, *seq, hash)));
     statements
 }
 
@@ -99,6 +104,9 @@ fn admit(dialect: Dialect, row: &NewRunRow) -> Vec<Statement> {
     statements
 }
 
+/// Gives back what calls had set aside.
+const NOTHING_RESERVED: &str = ", reserved_tokens = 0, reserved_cost_nanos = 0";
+
 /// How a run ended, and the end of its lease. A run without the slot waited in the queue.
 fn finish(
     dialect: Dialect,
@@ -114,7 +122,7 @@ fn finish(
     update.push(", stop_reason = ").bind(outcome.stop_reason.as_deref());
     update.push(", finished_at = ").bind(at.to_chrono());
     update.push(", updated_at = ").bind(at.to_chrono()).push(", queue_no = NULL");
-    update.push(", reserved_tokens = 0, reserved_cost_nanos = 0");
+    update.push(NOTHING_RESERVED).push(", allowance_tokens = 0, allowance_cost_nanos = 0");
     of_run(&mut update, thread, run);
     let below = if held_slot { "run_leases" } else { "queued_inputs" };
     vec![update, delete(dialect, below, thread, run)]
@@ -201,9 +209,10 @@ fn change_hands(
     (thread, run): (&ThreadId, &RunId),
     epoch: u64,
     at: Timestamp,
+    besides: &str,
 ) -> Statement {
     let mut update = Statement::new(dialect, "UPDATE runs SET epoch = ");
-    update.bind(signed(epoch)).push(", updated_at = ").bind(at.to_chrono());
+    update.bind(signed(epoch)).push(", updated_at = ").bind(at.to_chrono()).push(besides);
     of_run(&mut update, thread, run);
     update
 }
@@ -249,6 +258,30 @@ pub(super) fn written(writes: &Writes) {
             | Step::Fold(_) => {}
         }
     }
+}
+
+/// Who brings a blob that is there changes nothing.
+fn insert_blob(dialect: Dialect, row: &BlobRow) -> Statement {
+    let (blob, thread) = (row.blob(), row.thread());
+    let columns = [
+        ("thread_id", thread.as_str().into()),
+        ("blob_hash", blob.hash.as_str().into()),
+        ("media_type", blob.media_type.as_str().into()),
+        ("bytes", signed(blob.bytes.len() as u64).into()),
+        ("content", Value::Bytes(blob.bytes.clone())),
+    ];
+    let mut statement = insert_row(dialect, "blobs", columns);
+    statement.push(" ON CONFLICT (thread_id, blob_hash) DO NOTHING");
+    statement
+}
+
+fn use_blob(dialect: Dialect, thread: &ThreadId, seq: u64, hash: &BlobHash) -> Statement {
+    let mut statement =
+        Statement::new(dialect, "INSERT INTO event_blobs (thread_id, seq, blob_hash) SELECT thread_id, ");
+    // A parameter that is only selected has no type of its own on PostgreSQL.
+    statement.push("CAST(").bind(signed(seq)).push(" AS bigint), blob_hash FROM blobs WHERE thread_id = ");
+    statement.bind(thread.as_str()).push(" AND blob_hash = ").bind(hash.as_str());
+    statement
 }
 
 fn insert(dialect: Dialect, table: &str, columns: &[&str]) -> Statement {
@@ -351,6 +384,7 @@ fn insert_run(dialect: Dialect, row: &NewRunRow) -> Statement {
             "follow_up_to_run_id",
             "parent_run_id",
             "agent_run_id",
+            "payer_run_id",
             "max_tokens",
             "max_cost_nanos",
             "max_iterations",
@@ -380,6 +414,7 @@ fn insert_run(dialect: Dialect, row: &NewRunRow) -> Statement {
             admission.follow_up_to_run_id.as_ref().map(|id| id.as_str()).into(),
             admission.parent_run_id.as_ref().map(|id| id.as_str()).into(),
             admission.agent_run.as_ref().map(|new| new.agent_run_id.as_str()).into(),
+            admission.payer_run_id.as_ref().map(|id| id.as_str()).into(),
             admission.budget.max_tokens.map(signed).into(),
             admission.budget.max_cost_nanos.map(signed).into(),
             admission.budget.max_iterations.map(signed).into(),

@@ -37,6 +37,7 @@ pub struct Model {
     pub follow_up_to_run_id: Option<String>,
     pub parent_run_id: Option<String>,
     pub agent_run_id: Option<String>,
+    pub payer_run_id: Option<String>,
     pub epoch: i64,
     pub input_tokens: i64,
     pub output_tokens: i64,
@@ -55,6 +56,8 @@ pub struct Model {
     pub iterations: i64,
     pub reserved_tokens: i64,
     pub reserved_cost_nanos: i64,
+    pub allowance_tokens: i64,
+    pub allowance_cost_nanos: i64,
     pub first_seq: Option<i64>,
     pub last_seq: Option<i64>,
     pub message_count: i64,
@@ -111,6 +114,7 @@ impl TryFrom<Model> for Run {
             follow_up_to_run_id: TABLE.optional_id("follow_up_to_run_id", row.follow_up_to_run_id)?,
             parent_run_id: TABLE.optional_id("parent_run_id", row.parent_run_id)?,
             agent_run_id: TABLE.optional_id("agent_run_id", row.agent_run_id)?,
+            payer_run_id: TABLE.optional_id("payer_run_id", row.payer_run_id)?,
             epoch: TABLE.count("epoch", row.epoch)?,
             budget: Budget {
                 max_tokens: TABLE.optional_count("max_tokens", row.max_tokens)?,
@@ -121,6 +125,10 @@ impl TryFrom<Model> for Run {
             reserved: Estimate {
                 tokens: TABLE.count("reserved_tokens", row.reserved_tokens)?,
                 cost_nanos: TABLE.count("reserved_cost_nanos", row.reserved_cost_nanos)?,
+            },
+            allowances: Estimate {
+                tokens: TABLE.count("allowance_tokens", row.allowance_tokens)?,
+                cost_nanos: TABLE.count("allowance_cost_nanos", row.allowance_cost_nanos)?,
             },
             first_seq: TABLE.optional_count("first_seq", row.first_seq)?,
             last_seq: TABLE.optional_count("last_seq", row.last_seq)?,

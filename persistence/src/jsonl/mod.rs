@@ -216,6 +216,9 @@ impl JsonlLedger {
             context: lacking(),
             interactions: lacking(),
             agent_runs: lacking(),
+            imports: lacking(),
+            blobs: lacking(),
+            search: lacking(),
         })
     }
 

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runledger_core::verify::{Rebuilt, Verified};
 use runledger_core::view::context::ContextWindow;
+use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    AgentRun, AgentRunFilter, AgentRunId, AgentRunStore, AgentRunSummary, CancelAction, Capability,
-    Claimable, ClaimedItem, Compaction, ContextStore, Error, Estimate, FoldedSteps, Interaction,
-    InteractionFilter, InteractionId, InteractionStore, ItemEntry, ItemFilter, ItemId, ItemStore, Lease,
-    ListRange, Page, RecordedAgentRun, Reservation, Reserve, Result, Run, RunFilter, RunId, RunStore, Scope,
-    SeqPage, SeqRange, SourceId, StoredAgentRun, Sweep, ThreadId, Timestamp, Unfolded, UsageBreakdown,
-    UsageQuery, UsageRecord, UsageStore, UsageSum, Visibility, WorkerId,
+    AgentRun, AgentRunFilter, AgentRunId, AgentRunStore, AgentRunSummary, Blob, BlobEntry, BlobHash,
+    BlobStore, CancelAction, Capability, Claimable, ClaimedItem, Compaction, ContextStore, Error,
+    FoldedSteps, ImportCursor, ImportSource, ImportStore, IndexBudget, Indexed, Interaction,
+    InteractionFilter, InteractionId, InteractionStore, ItemEntry, ItemId, ItemPage, ItemQuery, ItemStore,
+    Lease, ListRange, Page, QuarantineId, Quarantined, RecordedAgentRun, Reservation, Reserve, Result, Run,
+    RunFilter, RunId, RunStore, Scope, SearchFilter, SearchPage, SearchStore, SeqPage, SeqRange, SourceId,
+    StoredAgentRun, Sweep, ThreadId, Timestamp, TurnPage, TurnQuery, Unfolded, UsageBreakdown, UsageQuery,
+    UsageRecord, UsageStore, UsageSum, Visibility, WorkerId,
 };
 
 /// Answers everything with [`Error::Unsupported`].
@@ -74,7 +78,7 @@ impl RunStore for Lacking {
         Err(no_runs())
     }
 
-    async fn release(&self, _: &Scope, _: &ThreadId, _: &RunId, _: u64, _: Estimate) -> Result<()> {
+    async fn release(&self, _: &Scope, _: &ThreadId, _: &RunId, _: u64, _: Reserve) -> Result<()> {
         Err(no_runs())
     }
 }
@@ -85,13 +89,23 @@ impl ItemStore for Lacking {
         Err(Capability::Items.unsupported())
     }
 
-    async fn list(
-        &self,
-        _: &Scope,
-        _: &ThreadId,
-        _: &ItemFilter,
-        _: &SeqRange,
-    ) -> Result<SeqPage<ItemEntry>> {
+    async fn read(&self, _: &Scope, _: &ThreadId, _: &RunId, _: &[ItemId]) -> Result<ItemPage> {
+        Err(Capability::Items.unsupported())
+    }
+
+    async fn page(&self, _: &Scope, _: &ThreadId, _: &ItemQuery) -> Result<ItemPage> {
+        Err(Capability::Items.unsupported())
+    }
+
+    async fn turns(&self, _: &Scope, _: &ThreadId, _: &TurnQuery) -> Result<TurnPage> {
+        Err(Capability::Items.unsupported())
+    }
+
+    async fn rebuild(&self, _: &Scope, _: &ThreadId) -> Result<Rebuilt> {
+        Err(Capability::Items.unsupported())
+    }
+
+    async fn verify(&self, _: &Scope, _: &ThreadId) -> Result<Verified> {
         Err(Capability::Items.unsupported())
     }
 
@@ -153,6 +167,17 @@ impl InteractionStore for Lacking {
 }
 
 #[async_trait]
+impl BlobStore for Lacking {
+    async fn get(&self, _: &Scope, _: &ThreadId, _: &BlobHash) -> Result<Blob> {
+        Err(Capability::Blobs.unsupported())
+    }
+
+    async fn list(&self, _: &Scope, _: &ThreadId, _: Option<&BlobHash>, _: u32) -> Result<Vec<BlobEntry>> {
+        Err(Capability::Blobs.unsupported())
+    }
+}
+
+#[async_trait]
 impl AgentRunStore for Lacking {
     async fn record(&self, _: &Scope, _: AgentRun) -> Result<RecordedAgentRun> {
         Err(no_sessions())
@@ -176,5 +201,45 @@ impl AgentRunStore for Lacking {
 
     async fn delete(&self, _: &Scope, _: &AgentRunId) -> Result<()> {
         Err(no_sessions())
+    }
+}
+
+#[async_trait]
+impl ImportStore for Lacking {
+    async fn cursor(&self, _: &Scope, _: &ThreadId, _: &ImportSource) -> Result<Option<ImportCursor>> {
+        Err(no_sessions())
+    }
+
+    async fn set_cursor(&self, _: &Scope, _: &ThreadId, _: ImportCursor) -> Result<()> {
+        Err(no_sessions())
+    }
+
+    async fn quarantine(&self, _: &Scope, _: &ThreadId, _: Vec<Quarantined>) -> Result<u64> {
+        Err(no_sessions())
+    }
+
+    async fn list_quarantined(
+        &self,
+        _: &Scope,
+        _: &ThreadId,
+        _: Option<&QuarantineId>,
+        _: u32,
+    ) -> Result<Vec<Quarantined>> {
+        Err(no_sessions())
+    }
+}
+
+#[async_trait]
+impl SearchStore for Lacking {
+    async fn index(&self, _: &Scope, _: Option<&ThreadId>, _: IndexBudget) -> Result<Indexed> {
+        Err(Capability::Search.unsupported())
+    }
+
+    async fn forget(&self, _: &Scope, _: &ThreadId) -> Result<()> {
+        Err(Capability::Search.unsupported())
+    }
+
+    async fn find(&self, _: &Scope, _: &SearchQuery, _: &SearchFilter, _: &ListRange) -> Result<SearchPage> {
+        Err(Capability::Search.unsupported())
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn list(
         select = select.filter(Column::ThreadId.eq(thread.as_str()));
     }
     if let Some(cursor) = &range.cursor {
-        let (at, thread, from_seq) = cursor.deletion_position()?;
+        let (at, thread, from_seq) = cursor.seq_position()?;
         let (at, thread, from_seq) =
             (Expr::val(at.to_chrono()), Expr::val(thread), Expr::val(signed(from_seq)));
         let column = |column| Expr::col((Entity, column));

@@ -9,15 +9,19 @@ use std::slice;
 use runledger_core::{Deleted, Error, OwnerId, Result, RunId, Scope, ThreadId, Timestamp, view};
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement, Value};
 
-use super::{execute, probe, rows, signed, tree, unreadable};
+use super::{blobs, execute, probe, rows, signed, tree, unreadable};
 use crate::connect::Database;
 
 /// Tables below a thread that are gone with its log, or with a run of it, besides those whose rows are counted.
-const WITH_THE_LOG: [&str; 4] = ["queued_inputs", "run_leases", "compactions", "interactions"];
+const WITH_THE_LOG: [&str; 5] =
+    ["queued_inputs", "run_leases", "compactions", "interactions", "search_documents"];
 
 /// Tables below a thread that are gone only with the thread itself. What was deleted stays noted, and what was
 /// spent stays counted.
-const WITH_THE_THREAD: [&str; 2] = ["quarantine", "threads"];
+const WITH_THE_THREAD: [&str; 3] = ["quarantine", "search_progress", "threads"];
+
+/// Tables below a thread that are gone with its log; with a run of it only where no other event needs them.
+const WITH_THE_EVENTS: [&str; 2] = ["blobs", "event_blobs"];
 
 /// Deletes a run with all that is its own.
 pub(super) async fn of_run(
@@ -75,6 +79,7 @@ async fn delete_run(
     let rows = Rows { connection, threads: slice::from_ref(thread), run: Some(run) };
     // First, because the run's row says where its events are.
     let (events, messages) = rows.delete_events(Noted { reason: "run deleted", by: scope.owner() }).await?;
+    blobs::release(connection, thread, blobs::Gone::Run(run)).await?;
     let runs = rows.delete("runs").await?;
     if runs == 0 {
         return Err(Error::not_found("run", run));
@@ -82,6 +87,7 @@ async fn delete_run(
     for table in WITH_THE_LOG {
         rows.delete(table).await?;
     }
+    rows.take_back_answers(run).await?;
     let deleted = Deleted {
         events,
         items: rows.delete("thread_items").await?,
@@ -207,9 +213,20 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         Ok(execute(self.connection, "to delete rows", statement).await?.rows_affected())
     }
 
+    /// Opens the questions again that a run answered: the answer was given with it, and goes with it.
+    async fn take_back_answers(&self, run: &RunId) -> Result<()> {
+        let mut values = vec![run.as_str().into()];
+        let threads = tree::list(&mut values, self.threads);
+        let sql = format!(
+            "UPDATE interactions SET status = 'open', answer = NULL, answer_run_id = NULL, answered_at = NULL \
+             WHERE thread_id IN ({threads}) AND answer_run_id = $1"
+        );
+        execute(self.connection, "to take back answers", self.statement(sql, values)).await.map(drop)
+    }
+
     /// Everything below the threads but events and usage.
     async fn delete_below(&self) -> Result<Deleted> {
-        for table in WITH_THE_LOG {
+        for table in WITH_THE_LOG.into_iter().chain(WITH_THE_EVENTS) {
             self.delete(table).await?;
         }
         Ok(Deleted {

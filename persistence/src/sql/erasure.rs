@@ -14,6 +14,9 @@ use crate::connect::Database;
 /// Tables below a thread that say whose it is.
 const OWNED: [&str; 6] = ["thread_heads", "threads", "runs", "usage_records", "interactions", "agent_runs"];
 
+/// What is found by whose it is, and is made anew for the next owner.
+const FOUND_BY_OWNER: [&str; 2] = ["search_documents", "search_progress"];
+
 /// Rows of one step of an erasure: no lock and no statement lasts long.
 const STEP: u64 = 10_000;
 
@@ -48,6 +51,13 @@ pub(super) async fn set_owner(
             let sql = format!("UPDATE {table} SET owner_id = $1 WHERE thread_id IN ({ids})");
             let update = Statement::from_sql_and_values(backend, sql, values);
             execute(connection, "to change the owner", update).await?;
+        }
+        for table in FOUND_BY_OWNER {
+            let mut values = Vec::new();
+            let ids = tree::list(&mut values, chunk);
+            let sql = format!("DELETE FROM {table} WHERE thread_id IN ({ids})");
+            let delete = Statement::from_sql_and_values(backend, sql, values);
+            execute(connection, "to change the owner", delete).await?;
         }
     }
     threads::get(connection, &Scope::System, thread).await

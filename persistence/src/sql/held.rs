@@ -2,8 +2,7 @@
 //! claim what it has open. Each is one transaction, judged by the run's epoch.
 
 use runledger_core::{
-    ClaimedItem, Error, Estimate, ItemEntry, ItemId, Reservation, Reserve, Result, Run, RunId, Scope,
-    ThreadId,
+    ClaimedItem, Error, ItemEntry, ItemId, Reservation, Reserve, Result, Run, RunId, Scope, ThreadId,
 };
 use sea_orm::{ConnectionTrait, Statement, Value};
 
@@ -27,7 +26,7 @@ pub(super) async fn reserve(
             let (scope, thread, run) = (scope.clone(), thread.clone(), run.clone());
             Box::pin(async move {
                 let mut stored = lock_held(txn, &scope, &thread, &run, epoch).await?;
-                if let Some(limit) = stored.reserve(wanted.estimate, wanted.is_iteration) {
+                if let Some(limit) = stored.reserve(wanted.estimate, wanted.purpose) {
                     return Ok(Reservation::Refused(limit));
                 }
                 store_reserved(txn, &stored).await?;
@@ -37,14 +36,14 @@ pub(super) async fn reserve(
         .await
 }
 
-/// Gives back what was set aside for a call that is not made.
+/// Gives back what was set aside for what is not done.
 pub(super) async fn release(
     database: &Database,
     scope: &Scope,
     thread: &ThreadId,
     run: &RunId,
     epoch: u64,
-    estimate: Estimate,
+    given: Reserve,
 ) -> Result<()> {
     let (scope, thread, run) = (scope.clone(), thread.clone(), run.clone());
     database
@@ -52,7 +51,7 @@ pub(super) async fn release(
             let (scope, thread, run) = (scope.clone(), thread.clone(), run.clone());
             Box::pin(async move {
                 let mut stored = lock_held(txn, &scope, &thread, &run, epoch).await?;
-                stored.reserved.give_back(&estimate);
+                stored.release(given.estimate, given.purpose);
                 store_reserved(txn, &stored).await
             })
         })
@@ -76,14 +75,16 @@ async fn lock_held(
 }
 
 async fn store_reserved(connection: &impl ConnectionTrait, run: &Run) -> Result<()> {
-    let sql = "UPDATE runs SET iterations = $3, reserved_tokens = $4, reserved_cost_nanos = $5 \
-               WHERE thread_id = $1 AND run_id = $2";
+    let sql = "UPDATE runs SET iterations = $3, reserved_tokens = $4, reserved_cost_nanos = $5, \
+               allowance_tokens = $6, allowance_cost_nanos = $7 WHERE thread_id = $1 AND run_id = $2";
     let values: Vec<Value> = vec![
         run.thread_id.as_str().into(),
         run.run_id.as_str().into(),
         signed(run.iterations).into(),
         signed(run.reserved.tokens).into(),
         signed(run.reserved.cost_nanos).into(),
+        signed(run.allowances.tokens).into(),
+        signed(run.allowances.cost_nanos).into(),
     ];
     let update = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     execute(connection, "to store what is reserved", update).await?;

@@ -13,11 +13,13 @@
 
 mod agent_runs;
 mod audit;
+mod blobs;
 mod context;
 mod deletion;
 mod erasure;
 mod events;
 mod held;
+mod imports;
 mod interactions;
 mod items;
 mod leases;
@@ -26,7 +28,10 @@ mod log;
 mod plan;
 mod probe;
 pub(crate) mod prune;
+mod rebuild;
 mod runs;
+mod search;
+mod thread_rows;
 mod threads;
 mod tree;
 mod usage;
@@ -53,6 +58,9 @@ pub(crate) fn ledger(database: &Arc<Database>) -> Ledger {
         context: Arc::new(context::Context(Arc::clone(database))),
         interactions: Arc::new(interactions::Interactions(Arc::clone(database))),
         agent_runs: Arc::new(agent_runs::AgentRuns(Arc::clone(database))),
+        imports: Arc::new(imports::Imports(Arc::clone(database))),
+        blobs: Arc::new(blobs::Blobs(Arc::clone(database))),
+        search: Arc::new(search::Search(Arc::clone(database))),
     })
 }
 

@@ -13,12 +13,14 @@ mod fill;
 use std::time::Duration;
 
 use pretty_assertions::assert_eq;
+use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    AgentMatch, AgentRunFilter, AgentRunId, Caller, CancelAction, Category, Cursor, DeletionFilter, Erasure,
-    EventFilter, EventType, InteractionFilter, InteractionId, InteractionStatus, ItemFilter, ItemId,
-    ItemStatus, ListRange, OwnerId, RunFilter, RunId, RunStatus, RunVisibility, Scope, SeqRange, SeqScan,
-    SeqSpan, SourceId, TaskId, ThreadFilter, ThreadId, ThreadStatus, Timestamp, UsageBy, UsageOf, UsageQuery,
-    WorkerId,
+    AgentMatch, AgentRunFilter, AgentRunId, BlobHash, Caller, CancelAction, Category, Contents, Cursor,
+    DeletionFilter, Erasure, EventFilter, EventType, ImportSource, InteractionFilter, InteractionId,
+    InteractionStatus, ItemFilter, ItemId, ItemKind, ItemQuery, ItemSeq, ItemStatus, ListOrder, ListRange,
+    MemoryLedger, NewRun, NewThread, OwnerId, QuarantineId, Run, RunFilter, RunId, RunStatus, RunVisibility,
+    Scope, SearchFilter, SeqRange, SeqScan, SeqSpan, SourceId, TaskId, ThreadFilter, ThreadId, ThreadStatus,
+    Timestamp, TurnQuery, TurnStart, TurnView, UsageBy, UsageOf, UsageQuery, WorkerId,
 };
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseBackend, DatabaseConnection, QueryTrait, Statement,
@@ -27,8 +29,8 @@ use sea_orm::{
 
 use super::walk::Walk;
 use super::{
-    agent_runs, audit, context, erasure, events, interactions, items, leases, probe, prune, runs, threads,
-    tree, usage,
+    agent_runs, audit, blobs, context, erasure, events, imports, interactions, items, leases, probe, prune,
+    runs, search, thread_rows, threads, tree, usage,
 };
 use crate::retention::PrunePolicy;
 use fill::fill;
@@ -93,16 +95,37 @@ fn cases(backend: DatabaseBackend) -> Vec<Case> {
         single_rows(backend, &scope, &mut cases);
         windows(backend, &scope, &mut cases);
         interactions_of(backend, &scope, &mut cases);
+        imports_of(backend, &scope, &mut cases);
         reports(backend, &scope, &mut cases);
+        large_payloads(backend, &scope, &mut cases);
+        searches(backend, &scope, &mut cases);
         for scan in scans() {
             logs(backend, &scope, &scan, &mut cases);
         }
     }
+    turns(backend, &mut cases);
     leases_of_workers(backend, &mut cases);
     pruning(backend, &mut cases);
     trees(backend, &mut cases);
     erasing(backend, &mut cases);
     cases
+}
+
+fn large_payloads(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let (thread, run, hash) = (thread(), run(), BlobHash::from_stored("sha256:500"));
+    let mut case = |reader, table, index, order, statement| {
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    case("blobs.get", "blobs", "pk", Order::Index, blobs::get(backend, scope, &thread, &hash));
+    for after in [None, Some(&hash)] {
+        case("blobs.list", "blobs", "pk", Order::Index, blobs::list(backend, scope, &thread, after, 50));
+    }
+    for gone in [blobs::Gone::Run(&run), blobs::Gone::Span(2_000, 3_000)] {
+        let statement = blobs::release_blobs(backend, &thread, gone);
+        case("release, blobs", "event_blobs", "pk", Order::Sorted, statement);
+        let statement = blobs::release_uses(backend, &thread, gone);
+        case("release, uses", "event_blobs", "pk", Order::Index, statement);
+    }
 }
 
 fn logs(backend: DatabaseBackend, scope: &Scope, scan: &SeqScan, cases: &mut Vec<Case>) {
@@ -136,10 +159,80 @@ fn logs(backend: DatabaseBackend, scope: &Scope, scan: &SeqScan, cases: &mut Vec
             (Some(ItemStatus::Failed), "ix_thread_items_started"),
         ] {
             let filter = ItemFilter { run_id: run_id.clone(), status };
-            let statement = items::list(backend, scope, &thread, &filter, scan);
-            case("items.list", "thread_items", index, statement);
+            for (by, contents, visibility) in [
+                (ItemSeq::Started, Contents::Omitted, RunVisibility::All),
+                (ItemSeq::Started, Contents::Read, RunVisibility::Shown),
+                (ItemSeq::Updated, Contents::Read, RunVisibility::Shown),
+            ] {
+                let query =
+                    ItemQuery { filter: filter.clone(), visibility, by, contents, ..ItemQuery::default() };
+                // What goes on changed last where it began.
+                let is_open = query.filter.status == Some(ItemStatus::InProgress);
+                let index =
+                    if by == ItemSeq::Updated && !is_open { "ix_thread_items_updated" } else { index };
+                let statement = items::page(backend, scope, &thread, &query, scan);
+                case("items.page", "thread_items", index, statement);
+            }
         }
     }
+}
+
+/// Turns, and what rebuilds and verifies a thread.
+fn turns(backend: DatabaseBackend, cases: &mut Vec<Case>) {
+    let (thread, run) = (thread(), run());
+    let mut case = |reader, table, index, order, statement| {
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let edge = Cursor::at_run(at, &run, &thread);
+    for scope in [owner(), Scope::System] {
+        for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+            for start in [TurnStart::First, TurnStart::After(edge.clone()), TurnStart::Before(edge.clone())] {
+                let query = TurnQuery { order, start, ..TurnQuery::default() };
+                let statement = items::runs_of_turns(backend, &scope, &thread, &query, 25).unwrap();
+                case("turns, runs", "runs", "ix_runs_thread_created", Order::Index, statement);
+            }
+        }
+        let ids = [ItemId::new("t1-i40").unwrap(), ItemId::new("t1-i41").unwrap()];
+        let statement = items::by_ids(backend, &scope, &thread, &run, &ids);
+        case("items.read", "thread_items", "pk", Order::Sorted, statement);
+    }
+    let runs = [a_run("t1-r20", 2_000), a_run("t1-r21", 2_100)];
+    for (view, index) in
+        [(TurnView::Summary, "ix_thread_items_messages"), (TurnView::Full, "ix_thread_items_started")]
+    {
+        let statement = items::of_turns(backend, &thread, &runs, view, 10).unwrap();
+        case("turns, items", "thread_items", index, Order::Sorted, statement);
+    }
+    let ids = [ItemId::new("t1-i40").unwrap(), ItemId::new("t1-i41").unwrap()];
+    let ids: Vec<&ItemId> = ids.iter().collect();
+    let statement = thread_rows::events_after(backend, &thread, 9_000);
+    case("verify, log", "run_events", "pk", Order::Index, statement);
+    let statement = thread_rows::events_at(backend, &thread, &[7, 9, 9_000]);
+    case("verify, events", "run_events", "pk", Order::Sorted, statement);
+    // Of one thread, another index that begins with its id is as good.
+    case("verify, runs", "runs", "", Order::Index, thread_rows::runs_after(backend, &thread, "t1-r20"));
+    let statement = thread_rows::items_after(backend, &thread, ("t1-r20", "t1-i40"));
+    case("verify, index", "thread_items", "pk", Order::Index, statement);
+    let statement = thread_rows::items_of(backend, &thread, &run, &ids);
+    case("verify, items", "thread_items", "pk", Order::Sorted, statement);
+    let statement = thread_rows::usage_after(backend, &thread, "t1-s1");
+    case("verify, usage", "usage_records", "pk", Order::Index, statement);
+    let statement = thread_rows::removed_after(backend, &thread, 7);
+    case("verify, deletions", "deletions", "", Order::Index, statement);
+    case("verify, quarantine", "quarantine", "pk", Order::Index, thread_rows::quarantined(backend, &thread));
+}
+
+/// A run whose log is the hundred numbers from `first` on.
+fn a_run(id: &str, first: u64) -> Run {
+    let thread = NewThread::new(thread());
+    let memory = MemoryLedger::new().ledger();
+    let run = NewRun::new(thread.thread_id.clone(), RunId::new(id).unwrap());
+    let admitted = futures_util::FutureExt::now_or_never(async {
+        memory.threads().create(&Scope::System, thread).await?;
+        memory.admit(&Scope::System, run).await
+    });
+    Run { first_seq: Some(first), last_seq: Some(first + 99), ..admitted.unwrap().unwrap().run }
 }
 
 fn threads_and_runs(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
@@ -259,6 +352,18 @@ fn interactions_of(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case
     }
 }
 
+fn imports_of(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let (source, id) = (ImportSource::new("s77").unwrap(), QuarantineId::new("t1-b7").unwrap());
+    let mut case = |reader, table, statement| {
+        cases.push(Case { reader, statement, table, index: "pk", order: Order::Index });
+    };
+    case("imports.cursor", "import_cursors", imports::cursor(backend, scope, &thread(), &source));
+    for after in [None, Some(&id)] {
+        let statement = imports::list_quarantined(backend, scope, &thread(), after, 50);
+        case("imports.list_quarantined", "quarantine", statement);
+    }
+}
+
 /// Filters without an index of their own are asked along the order of the list.
 fn runs_of_agents(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
     let owned = *scope != Scope::System;
@@ -337,6 +442,41 @@ fn reports(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
     }
 }
 
+/// A search reads what has the words, and an indexing what a thread has grown by.
+fn searches(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let thread = thread();
+    let mut case = |reader, table, index, order, statement| {
+        cases.push(Case { reader, statement, table, index, order });
+    };
+    let owned = *scope != Scope::System;
+    let (by_time, order) =
+        if owned { ("ix_threads_owner_updated", Order::Index) } else { ("ix_threads_updated", Order::Walk) };
+    case("search, growth", "threads", by_time, order, search::growth(backend, scope));
+    let statement = search::growth_of(backend, scope, &thread);
+    case("search, growth of a thread", "thread_heads", "pk", Order::Index, statement);
+    case("search, hold", "thread_heads", "pk", Order::Index, search::held(backend, scope, &thread));
+    case("search, sizes", "run_events", "pk", Order::Index, search::sizes(backend, &thread, 100, 500));
+    case("search, texts", "run_events", "pk", Order::Index, search::texts(backend, &thread, 100, 600));
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let end = (at, "t600".to_owned(), 7);
+    for typed in ["w7", "w7* \"w7 w8\" -w9"] {
+        let query = SearchQuery::parse(typed).unwrap();
+        let some = SearchFilter {
+            kinds: vec![ItemKind::UserMessage],
+            created_from: Some(at),
+            created_before: Some(at.after(Duration::from_secs(86_400))),
+            ..SearchFilter::of_thread(thread.clone())
+        };
+        let all = SearchFilter { visibility: RunVisibility::All, ..SearchFilter::default() };
+        for filter in [SearchFilter::default(), all, some] {
+            for end in [None, Some(&end)] {
+                let statement = search::candidates(backend, scope, &query, &filter, end, 51);
+                case("search", "search_documents", "ix_search_documents_words", Order::Sorted, statement);
+            }
+        }
+    }
+}
+
 /// What workers ask for, whoever owns the threads.
 fn leases_of_workers(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     let minute = Duration::from_secs(60);
@@ -391,6 +531,8 @@ fn pruning(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     case("prune, items", "thread_items", "ix_thread_items_updated", Order::Sorted, statement);
     let statement = prune::move_items(backend, &thread, span);
     case("prune, starts", "thread_items", "ix_thread_items_started", Order::Sorted, statement);
+    let statement = prune::delete_documents(backend, &thread, span);
+    case("prune, texts", "search_documents", "pk", Order::Sorted, statement);
     let by_time = "ix_runs_thread_created";
     case("prune, newest run", "runs", by_time, Order::Index, prune::newest(backend, &thread, 10));
     case("prune, oldest run", "runs", by_time, Order::Index, prune::oldest(backend, &thread));
@@ -424,7 +566,7 @@ fn trees(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     case("place", "threads", "pk", Order::Index, tree::place_of(backend, &thread));
     let statement = tree::family(backend, &thread);
     case("family", "thread_heads", "ix_thread_heads_parent", Order::Sorted, statement);
-    let later = after(Cursor::at_deletion(at, &thread, 7));
+    let later = after(Cursor::at_seq(at, &thread, 7));
     for (range, order) in [(ListRange::default(), Order::Walk), (later, Order::Index)] {
         let statement = audit::list(backend, &DeletionFilter::default(), &range, 50).unwrap();
         case("list_deletions", "deletions", "ix_deletions_deleted", order, statement);
@@ -478,12 +620,15 @@ fn sqlite_faults(case: &Case, plan: &str) -> Vec<String> {
     for line in plan.lines() {
         let walk = case.order == Order::Walk && line.contains(&index);
         // What the statement itself made of rows that were found.
-        let made = line.strip_prefix("SCAN ").is_some_and(|name| {
-            ["CO-ROUTINE", "MATERIALIZE"]
-                .iter()
-                .any(|how| plan.lines().any(|line| line == format!("{how} {name}")))
-        });
-        if line.starts_with("SCAN") && !walk && !made && !line.contains("CONSTANT ROW") {
+        let made =
+            line.strip_prefix("SCAN ").map(|name| name.trim_end_matches(" LEFT-JOIN")).is_some_and(|name| {
+                ["CO-ROUTINE", "MATERIALIZE"]
+                    .iter()
+                    .any(|how| plan.lines().any(|line| line == format!("{how} {name}")))
+            });
+        // An index of words is looked up, not scanned.
+        let looked_up = line.contains("VIRTUAL TABLE INDEX") && !line.ends_with("INDEX 0:");
+        if line.starts_with("SCAN") && !walk && !made && !looked_up && !line.contains("CONSTANT ROW") {
             faults.push(format!("scans: {line}"));
         }
         if line.contains("TEMP B-TREE") && case.order != Order::Sorted {
@@ -504,7 +649,10 @@ async fn postgresql_plans(connection: &DatabaseConnection, case: &Case, bitmaps:
     txn.execute_unprepared(&format!("PREPARE reader AS {}", case.statement.sql)).await.unwrap();
     // For any values: run with NULLs, which only the plan for the values at hand would look at.
     let count = case.statement.values.as_ref().map_or(0, |values| values.0.len());
-    let any = format!("EXECUTE reader ({})", vec!["NULL"; count].join(", "));
+    let any = match count {
+        0 => "EXECUTE reader".to_owned(),
+        count => format!("EXECUTE reader ({})", vec!["NULL"; count].join(", ")),
+    };
     let plans = [explain(&txn, &inlined(&case.statement)).await, explain(&txn, &any).await];
     txn.execute_unprepared("DEALLOCATE reader").await.unwrap();
     txn.rollback().await.unwrap();

@@ -9,7 +9,7 @@ use runledger_core::{Category, Error, ErrorKind, Result, Scope, TerminalStatus, 
 use sea_orm::prelude::DateTimeUtc;
 use sea_orm::{ConnectionTrait, DatabaseBackend, QueryResult, Statement, Value};
 
-use super::{deletion, execute, probe, rows, signed, unreadable};
+use super::{blobs, deletion, execute, probe, rows, signed, unreadable};
 use crate::connect::Database;
 use crate::dialect;
 use crate::retention::{PrunePolicy, Volume};
@@ -211,6 +211,15 @@ pub(super) fn delete_items(backend: DatabaseBackend, thread: &ThreadId, span: Sp
     Statement::from_sql_and_values(backend, sql, of_span(thread, span))
 }
 
+/// Removes the texts of events that are gone.
+pub(super) fn delete_documents(backend: DatabaseBackend, thread: &ThreadId, span: Span) -> Statement {
+    let sql = "DELETE FROM search_documents
+               WHERE thread_id = $1 AND seq >= $2 AND seq <= $3
+                 AND (SELECT 1 FROM run_events e
+                      WHERE e.thread_id = $1 AND e.seq = search_documents.seq) IS NULL";
+    Statement::from_sql_and_values(backend, sql, of_span(thread, span))
+}
+
 /// Lets the items whose start alone is gone begin with what is left of them.
 pub(super) fn move_items(backend: DatabaseBackend, thread: &ThreadId, span: Span) -> Statement {
     let sql = "UPDATE thread_items SET started_seq = completed_seq
@@ -360,6 +369,8 @@ async fn remove_locked(
     // Starts last: of an item that is gone as a whole there is nothing to move.
     execute(connection, "to remove items", delete_items(backend, thread, span)).await?;
     execute(connection, "to move items", move_items(backend, thread, span)).await?;
+    blobs::release(connection, thread, blobs::Gone::Span(span.0, span.1)).await?;
+    execute(connection, "to remove texts", delete_documents(backend, thread, span)).await?;
     Ok(removed)
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    CancelAction, Claimable, Cursor, Error, Estimate, Lease, ListRange, Page, Reservation, Reserve, Result,
-    Run, RunFilter, RunId, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
+    CancelAction, Claimable, Cursor, Error, Lease, ListRange, Page, Reservation, Reserve, Result, Run,
+    RunFilter, RunId, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -132,9 +132,9 @@ impl RunStore for Runs {
         thread: &ThreadId,
         run: &RunId,
         epoch: u64,
-        estimate: Estimate,
+        given: Reserve,
     ) -> Result<()> {
-        held::release(&self.0, scope, thread, run, epoch, estimate).await
+        held::release(&self.0, scope, thread, run, epoch, given).await
     }
 }
 
@@ -144,7 +144,7 @@ impl Runs {
     }
 }
 
-fn of_thread(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
+pub(super) fn of_thread(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
     Entity::find().filter(Column::ThreadId.eq(thread.as_str())).filter(probe::visible(scope, thread))
 }
 

@@ -15,7 +15,7 @@ use sea_orm::{
     QueryTrait, Statement,
 };
 
-use super::{audit, deletion, erasure, execute, position, probe, record, records, tree};
+use super::{audit, deletion, erasure, execute, position, probe, record, records, signed, tree};
 use crate::connect::Database;
 use crate::dialect;
 use crate::entity::deletion::Model as DeletionModel;
@@ -29,12 +29,16 @@ pub(crate) struct Threads(pub(crate) Arc<Database>);
 #[async_trait]
 impl ThreadStore for Threads {
     async fn create(&self, scope: &Scope, new: NewThread) -> Result<Thread> {
-        let (scope, spawn) = (scope.clone(), new.spawn.clone());
+        let (scope, spawn, fork) = (scope.clone(), new.spawn.clone(), new.fork.clone());
         let thread = new.into_thread(&scope)?;
         self.0
             .transaction("to create the thread", move |txn| {
-                let (scope, thread, spawn) = (scope.clone(), thread.clone(), spawn.clone());
+                let (scope, thread) = (scope.clone(), thread.clone());
+                let (spawn, fork) = (spawn.clone(), fork.clone());
                 Box::pin(async move {
+                    if let Some(origin) = fork {
+                        probe::require(txn, &scope, &origin.source_thread_id).await?;
+                    }
                     let thread = match spawn {
                         Some(spawn) => tree::place(txn, &scope, spawn, thread).await?,
                         None => thread,
@@ -133,7 +137,7 @@ impl ThreadStore for Threads {
         let statement = audit::list(self.0.reader.get_database_backend(), filter, range, limit)?;
         let found =
             records::<DeletionModel, Deletion>(&self.0.reader, "to list deletions", statement).await?;
-        Ok(Page::from_rows(found, limit, |it| Cursor::at_deletion(it.deleted_at, &it.thread_id, it.from_seq)))
+        Ok(Page::from_rows(found, limit, |it| Cursor::at_seq(it.deleted_at, &it.thread_id, it.from_seq)))
     }
 
     async fn erase_remains(&self, scope: &Scope, owner: &OwnerId, erasure: Erasure) -> Result<Erased> {
@@ -262,6 +266,8 @@ fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement>
             Column::SpawnItemId,
             Column::SpawnDepth,
             Column::Lifecycle,
+            Column::ForkedFromThreadId,
+            Column::ForkedAtSeq,
             Column::SystemPrompt,
             Column::Model,
             Column::Config,
@@ -281,6 +287,8 @@ fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement>
             Expr::val(thread.spawn_item_id.as_ref().map(ItemId::as_str)),
             Expr::val(i64::from(thread.spawn_depth)),
             Expr::val(thread.lifecycle.as_str()),
+            Expr::val(thread.forked_from_thread_id.as_ref().map(ThreadId::as_str)),
+            Expr::val(thread.forked_at_seq.map(signed)),
             Expr::val(thread.system_prompt.as_deref()),
             Expr::val(thread.model.as_deref()),
             dialect::jsonb(backend, &text::escape_jsonb(thread.config.as_str())),

@@ -79,12 +79,14 @@ pub(super) fn children(
 pub(super) fn spent(backend: DatabaseBackend, idle: Duration, limit: u32) -> Statement {
     let mut values = Vec::new();
     let before = dialect::ago(backend, idle, &mut values);
-    // A thread is idle once its last run ended well, and before it had any.
+    // A thread is idle before it had a run, too, and whatever else its last one came to than a failure. The last is
+    // the one that had the slot last: of those that ended in the queue none had it.
     let sql = format!(
         "SELECT t.thread_id FROM threads t
          WHERE t.lifecycle = 'ephemeral' AND t.updated_at < {before}
            AND t.status = 'idle' AND t.archived_at IS NULL
-           AND (SELECT 1 FROM runs r WHERE r.thread_id = t.thread_id AND r.status = 'success' LIMIT 1) = 1
+           AND (SELECT 1 FROM runs r WHERE r.thread_id = t.thread_id AND r.status = 'success'
+                AND r.epoch = (SELECT MAX(l.epoch) FROM runs l WHERE l.thread_id = t.thread_id) LIMIT 1) = 1
          ORDER BY t.updated_at, t.thread_id LIMIT {limit}"
     );
     Statement::from_sql_and_values(backend, sql, values)

@@ -7,9 +7,9 @@ use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use runledger_core::{
-    Category, Commit, ErrorKind, EventDraft, EventType, Finish, JournalMark, Ledger, MemoryLedger,
-    MultitaskStrategy, NewRun, NewThread, Outcome, RawJson, RunId, RunProgress, RunStatus, Scope, SeqRange,
-    ThreadId, Timestamp,
+    BlobForm, BlobHash, BlobRef, Category, Commit, ErrorKind, EventDraft, EventType, Finish, JournalMark,
+    Ledger, MemoryLedger, MultitaskStrategy, NewBlob, NewRun, NewThread, Outcome, RawJson, RunId,
+    RunProgress, RunStatus, Scope, SeqRange, ThreadId, Timestamp,
 };
 use runledger_persistence::SqlLedger;
 use runledger_persistence::archive::{CopyOptions, CopyReport, Place, copy};
@@ -111,14 +111,39 @@ async fn full(url: &str, ledger: &Ledger) -> Ledger {
     memory
 }
 
-/// A thread whose id is no file's name, with a text that is hard to carry.
+/// A thread whose id is no file's name.
+fn odd_thread() -> ThreadId {
+    thread("no file's name/..\u{e9}")
+}
+
+/// What an image might hold: every byte, and more of them than a line of text has.
+fn picture() -> Vec<u8> {
+    (0..=255).cycle().take(300_000).collect()
+}
+
+/// It has a text that is hard to carry, and a picture.
 async fn odd(ledger: &Ledger) {
     let at = Timestamp::from_unix_micros(1_767_225_600_123_456).unwrap();
-    let id = thread("no file's name/..\u{e9}");
+    let blob = NewBlob {
+        event: 1,
+        hash: BlobHash::of(&picture()),
+        media_type: "image/png".to_owned(),
+        bytes: picture(),
+    };
+    let named = BlobRef {
+        blob: blob.hash.clone(),
+        bytes: 300_000,
+        media_type: blob.media_type.clone(),
+        form: BlobForm::DataUrl,
+        preview: None,
+    };
+    let texts = [message("\u{2028}\0\r\n\u{10ffff}"), message("")];
+    let mut events = texts.map(|event| EventDraft { created_at: at, ..event }).to_vec();
+    events[1].content = RawJson::encode("content", &named).unwrap();
     let commit = Commit {
-        create_missing: Some(NewThread { created_at: at, ..NewThread::new(id.clone()) }),
-        ..Commit::new(id)
-            .with_events(vec![EventDraft { created_at: at, ..message("\u{2028}\0\r\n\u{10ffff}") }])
+        create_missing: Some(NewThread { created_at: at, ..NewThread::new(odd_thread()) }),
+        blobs: vec![blob],
+        ..Commit::new(odd_thread()).with_events(events)
     };
     ledger.events().append(&Scope::System, commit).await.unwrap();
 }
@@ -126,6 +151,11 @@ async fn odd(ledger: &Ledger) {
 async fn answers_as(memory: &Ledger, place: &Place) {
     let ranges = seq_ranges();
     same(&read(memory, &ranges).await, &read(ledger_of(place), &ranges).await);
+    let (scope, odd) = (Scope::System, odd_thread());
+    let blobs = ledger_of(place).blobs();
+    let listed = memory.blobs().list(&scope, &odd, None, 10).await.unwrap();
+    assert_eq!(blobs.list(&scope, &odd, None, 10).await.unwrap(), listed);
+    assert_eq!(blobs.get(&scope, &odd, &listed[0].hash).await.unwrap().bytes, picture());
 }
 
 #[tokio::test]

@@ -1,15 +1,18 @@
 //! Budgets: what is let through, what comes back, and what sub-agents are given of them.
 
+use std::time::Duration;
+
 use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::testing::cases::concurrency::together;
 use crate::{
-    Admission, Budget, BudgetLimit, Commit, Delegated, Delegation, ErrorKind, Estimate, Finish, Ledger,
-    MAX_COUNT, NewRun, NewThread, Outcome, Reservation, Reserve, Run, RunStatus, Scope, Spawn,
-    ThreadLifecycle, TokenCounts, UsageBy, UsageDraft, UsageOf, UsageQuery,
+    Admission, Budget, BudgetLimit, Claim, Commit, Delegated, Delegation, ErrorKind, Estimate, Finish,
+    Ledger, MAX_COUNT, NewRun, NewThread, Outcome, Reservation, Reserve, ReservedFor, Run, RunStatus, Scope,
+    Spawn, ThreadId, ThreadLifecycle, TokenCounts, Transition, UsageBy, UsageDraft, UsageOf, UsageQuery,
 };
 
+const NONE: Estimate = Estimate { tokens: 0, cost_nanos: 0 };
 const NO_LIMITS: Budget = Budget { max_tokens: None, max_cost_nanos: None, max_iterations: None };
 
 fn tokens(limit: u64) -> Budget {
@@ -22,7 +25,11 @@ fn of_tokens(tokens: u64) -> Estimate {
 
 /// A thread with a run that may use this much.
 async fn limited(ledger: &Ledger, budget: Budget) -> Admitted {
-    let thread = thread(ledger, &Scope::System, "t").await;
+    limited_on(ledger, "t", budget).await
+}
+
+async fn limited_on(ledger: &Ledger, name: &str, budget: Budget) -> Admitted {
+    let thread = thread(ledger, &Scope::System, name).await;
     let admission = Admission { budget, created_at: at(0), ..Admission::default() };
     let new = NewRun { admission, ..NewRun::new(thread.clone(), run_id("r")) };
     let run = ok(ledger.admit(&Scope::System, new).await).run;
@@ -105,9 +112,10 @@ pub async fn no_limit_is_not_a_limit_of_zero(ledger: &Ledger) {
 /// A call is one of the run's own unless it says otherwise.
 pub async fn only_own_calls_are_iterations(ledger: &Ledger) {
     let run = limited(ledger, Budget { max_iterations: Some(1), ..NO_LIMITS }).await;
-    let of_child = Reserve { estimate: of_tokens(1), is_iteration: false };
-    for _ in 0..3 {
-        assert!(matches!(reserve(ledger, &run, of_child).await, Reservation::Granted(_)));
+    let of_child = Reserve::allowance(of_tokens(1));
+    let of_middleware = Reserve { estimate: of_tokens(1), purpose: ReservedFor::Call };
+    for wanted in [of_child, of_middleware, of_child] {
+        assert!(matches!(reserve(ledger, &run, wanted).await, Reservation::Granted(_)));
     }
     assert_eq!(refusal(ledger, &run, of_tokens(1)).await, None);
     assert_eq!(refusal(ledger, &run, of_tokens(1)).await, Some(BudgetLimit::MaxIterations));
@@ -167,14 +175,30 @@ pub async fn a_retry_gives_nothing_back(ledger: &Ledger) {
 pub async fn what_is_released_comes_back(ledger: &Ledger) {
     let run = limited(ledger, tokens(100)).await;
     assert_eq!(refusal(ledger, &run, of_tokens(100)).await, None);
-    let release = async |epoch, estimate| {
-        ledger.runs().release(&Scope::System, &run.thread, &run.run, epoch, estimate).await
+    let release =
+        async |epoch, given| ledger.runs().release(&Scope::System, &run.thread, &run.run, epoch, given).await;
+    let left = async || {
+        let run = run_of(ledger, &run).await;
+        (run.reserved, run.allowances, run.iterations)
     };
-    ok(release(run.epoch, of_tokens(60)).await);
-    assert_eq!(run_of(ledger, &run).await.reserved, of_tokens(40));
-    ok(release(run.epoch, of_tokens(90)).await);
-    assert_eq!(run_of(ledger, &run).await.reserved, Estimate::default());
-    assert_eq!(kind(release(run.epoch + 1, of_tokens(1)).await), ErrorKind::LeaseLost);
+    // A call that is not made is no iteration.
+    let no_iteration = Reserve { estimate: of_tokens(60), purpose: ReservedFor::Call };
+    ok(release(run.epoch, no_iteration).await);
+    assert_eq!(left().await, (of_tokens(40), NONE, 1));
+    for _ in 0..2 {
+        ok(release(run.epoch, Reserve::call(of_tokens(90))).await);
+        assert_eq!(left().await, (NONE, NONE, 0));
+    }
+    // What is set aside for a sub-agent is not given back with a call.
+    assert!(matches!(
+        reserve(ledger, &run, Reserve::allowance(of_tokens(50))).await,
+        Reservation::Granted(_)
+    ));
+    ok(release(run.epoch, Reserve::call(of_tokens(90))).await);
+    assert_eq!(left().await, (NONE, of_tokens(50), 0));
+    ok(release(run.epoch, Reserve::allowance(of_tokens(20))).await);
+    assert_eq!(left().await, (NONE, of_tokens(30), 0));
+    assert_eq!(kind(release(run.epoch + 1, Reserve::call(of_tokens(1))).await), ErrorKind::LeaseLost);
 }
 
 /// Whatever is set aside comes back when the run ends.
@@ -205,8 +229,7 @@ pub async fn another_epoch_reserves_nothing(ledger: &Ledger) {
     assert_eq!(kind(reserve(&run, run.epoch).await), ErrorKind::LeaseLost);
     let next = admit(ledger, &run.thread, "next").await;
     assert_eq!(kind(reserve(&run, next.epoch).await), ErrorKind::LeaseLost);
-    let released =
-        ledger.runs().release(&Scope::System, &run.thread, &run.run, run.epoch, of_tokens(1)).await;
+    let released = ledger.runs().release(&Scope::System, &run.thread, &run.run, run.epoch, wanted).await;
     assert_eq!(kind(released), ErrorKind::LeaseLost);
     let stored = run_of(ledger, &run).await;
     assert_eq!((stored.iterations, stored.reserved), (0, Estimate::default()));
@@ -257,6 +280,13 @@ fn handed(parent: &Admitted, id: &str, budget: Budget) -> Delegation {
     Delegation { child, epoch: parent.epoch, run }
 }
 
+/// The same on a thread that goes with the run's success.
+fn ephemeral(parent: &Admitted, id: &str, budget: Budget) -> Delegation {
+    let mut handed = handed(parent, id, budget);
+    handed.child.spawn = handed.child.spawn.map(|spawn| spawn.with_lifecycle(ThreadLifecycle::Ephemeral));
+    handed
+}
+
 async fn delegate(ledger: &Ledger, delegation: Delegation) -> Admitted {
     match ok(ledger.delegate(&Scope::System, delegation).await) {
         Delegated::Admitted(run) => Admitted { thread: run.thread_id, run: run.run_id, epoch: run.epoch },
@@ -268,8 +298,9 @@ async fn settle(ledger: &Ledger, child: &Admitted) {
     ok(ledger.settle_child(&Scope::System, &child.thread, &child.run).await);
 }
 
-fn used_and_reserved(run: &Run) -> (u64, u64) {
-    (run.totals.total_tokens, run.reserved.tokens)
+/// What a run used, and what is set aside for its sub-agents.
+fn used_and_allowed(run: &Run) -> (u64, u64) {
+    (run.totals.total_tokens, run.allowances.tokens)
 }
 
 /// What a sub-agent may use is set aside before it exists, and is its run's budget.
@@ -277,8 +308,9 @@ pub async fn an_allowance_is_set_aside(ledger: &Ledger) {
     let parent = limited(ledger, tokens(100)).await;
     let child = delegate(ledger, handed(&parent, "child", tokens(60))).await;
     let stored = run_of(ledger, &parent).await;
-    assert_eq!((stored.reserved, stored.iterations), (of_tokens(60), 0));
-    assert_eq!(run_of(ledger, &child).await.budget, tokens(60));
+    assert_eq!((stored.reserved, stored.allowances, stored.iterations), (NONE, of_tokens(60), 0));
+    let handed_over = run_of(ledger, &child).await;
+    assert_eq!((handed_over.budget, handed_over.payer_run_id), (tokens(60), Some(parent.run.clone())));
     let thread = ok(ledger.threads().get(&Scope::System, &child.thread).await);
     assert_eq!(
         (thread.parent_thread_id, thread.spawn_run_id),
@@ -295,7 +327,7 @@ pub async fn a_refused_allowance_leaves_nothing(ledger: &Ledger) {
     let refused = ok(ledger.delegate(&Scope::System, handed(&parent, "child", tokens(101))).await);
     assert_eq!(refused, Delegated::Refused(BudgetLimit::MaxTokens));
     assert_eq!(kind(ledger.threads().get(&Scope::System, &thread_id("child")).await), ErrorKind::NotFound);
-    assert_eq!(run_of(ledger, &parent).await.reserved, Estimate::default());
+    assert_eq!(run_of(ledger, &parent).await.allowances, NONE);
     // The id is free, and what is there exactly is enough.
     delegate(ledger, handed(&parent, "child", tokens(100))).await;
 }
@@ -306,11 +338,11 @@ pub async fn a_child_that_is_not_made_costs_nothing(ledger: &Ledger) {
     thread(ledger, &Scope::System, "taken").await;
     let taken = ledger.delegate(&Scope::System, handed(&parent, "taken", tokens(60))).await;
     assert_eq!(kind(taken), ErrorKind::AlreadyExists);
-    assert_eq!(run_of(ledger, &parent).await.reserved, Estimate::default());
+    assert_eq!(run_of(ledger, &parent).await.allowances, NONE);
     let mut odd = handed(&parent, "odd", tokens(60));
     odd.run.admission.parent_run_id = Some(run_id("none"));
     assert_eq!(kind(ledger.delegate(&Scope::System, odd).await), ErrorKind::NotFound);
-    assert_eq!(run_of(ledger, &parent).await.reserved, Estimate::default());
+    assert_eq!(run_of(ledger, &parent).await.allowances, NONE);
     assert_eq!(kind(ledger.threads().get(&Scope::System, &thread_id("odd")).await), ErrorKind::NotFound);
     let lost = Delegation { epoch: parent.epoch + 1, ..handed(&parent, "lost", tokens(60)) };
     assert_eq!(kind(ledger.delegate(&Scope::System, lost).await), ErrorKind::LeaseLost);
@@ -319,7 +351,7 @@ pub async fn a_child_that_is_not_made_costs_nothing(ledger: &Ledger) {
     let mut rootless = handed(&parent, "rootless", tokens(1));
     rootless.child.spawn = None;
     assert_eq!(kind(ledger.delegate(&Scope::System, rootless).await), ErrorKind::InvalidInput);
-    assert_eq!(run_of(ledger, &parent).await.reserved, Estimate::default());
+    assert_eq!(run_of(ledger, &parent).await.allowances, NONE);
 }
 
 /// A sub-agent's run is charged once, however often it is settled, and the rest comes back.
@@ -337,7 +369,7 @@ pub async fn a_child_is_charged_once(ledger: &Ledger) {
     });
     together(together_settled).await;
     let stored = run_of(ledger, &parent).await;
-    assert_eq!(used_and_reserved(&stored), (25, 30));
+    assert_eq!(used_and_allowed(&stored), (25, 30));
     assert_eq!((stored.totals.llm_calls, stored.totals.subagent_tokens), (1, 25));
     assert_eq!(run_of(ledger, &other).await.totals.total_tokens, 0);
     // The record repeats what the child has records of: the tree counts it once.
@@ -350,17 +382,76 @@ pub async fn a_child_is_charged_once(ledger: &Ledger) {
 /// A sub-agent whose thread goes with its success is charged before it goes.
 pub async fn an_ephemeral_child_is_charged_before_it_goes(ledger: &Ledger) {
     let parent = limited(ledger, tokens(100)).await;
-    let mut ephemeral = handed(&parent, "child", tokens(60));
-    ephemeral.child.spawn =
-        ephemeral.child.spawn.map(|spawn| spawn.with_lifecycle(ThreadLifecycle::Ephemeral));
-    let child = delegate(ledger, ephemeral).await;
+    let child = delegate(ledger, ephemeral(&parent, "child", tokens(60))).await;
     using(ledger, &child, settling("c", 25, 0)).await;
     finish(ledger, &child, 0).await;
     assert_eq!(kind(ledger.threads().get(&Scope::System, &child.thread).await), ErrorKind::NotFound);
-    assert_eq!(used_and_reserved(&run_of(ledger, &parent).await), (25, 0));
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (25, 0));
     let tree = UsageQuery::new(UsageOf::Tree(parent.thread.clone()), UsageBy::Total);
     let sums = ok(ledger.usage().report(&Scope::System, &tree).await);
     assert_eq!(sums.iter().map(|sum| sum.tokens.total).collect::<Vec<_>>(), [25]);
+}
+
+/// A sub-agent that has no limit, because its parent has none, is charged as any other.
+pub async fn a_child_without_limits_is_charged_before_it_goes(ledger: &Ledger) {
+    let parent = limited(ledger, NO_LIMITS).await;
+    let child = delegate(ledger, ephemeral(&parent, "child", NO_LIMITS)).await;
+    using(ledger, &child, settling("c", 25, 0)).await;
+    finish(ledger, &child, 0).await;
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &child.thread).await), ErrorKind::NotFound);
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (25, 0));
+}
+
+/// A sweep charges who pays before it deletes what has served, and the deepest first: what ended without
+/// `Ledger::finish`, or was not settled by a process that is gone.
+pub async fn a_sweep_charges_before_it_deletes(ledger: &Ledger) {
+    let parent = limited(ledger, tokens(100)).await;
+    let child = delegate(ledger, ephemeral(&parent, "child", tokens(60))).await;
+    let below = delegate(ledger, handed(&child, "below", tokens(20))).await;
+    using(ledger, &child, settling("c", 25, 0)).await;
+    using(ledger, &below, settling("b", 7, 0)).await;
+    let outcome = Outcome::success();
+    for run in [&below, &child] {
+        let transition = Some(Transition::Finish { outcome: outcome.clone(), asks: Vec::new(), at: at(9) });
+        ok(commit(ledger, Commit { transition, ..run.commit(0, vec![terminal(&outcome)]) }).await);
+    }
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (0, 60));
+    // Whoever pays may have ended, and its thread may have been archived.
+    let after = limited_on(ledger, "after", tokens(100)).await;
+    let late = delegate(ledger, ephemeral(&after, "late", tokens(60))).await;
+    finish(ledger, &after, 0).await;
+    ok(ledger.threads().archive(&Scope::System, &after.thread, at(8)).await);
+    using(ledger, &late, settling("l", 11, 0)).await;
+    finish(ledger, &late, 0).await;
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &late.thread).await), ErrorKind::NotFound);
+    assert_eq!(used_and_allowed(&run_of(ledger, &after).await), (11, 0));
+    let gone = ok(ledger.discard_spent(&Scope::System, Duration::from_secs(60), 10).await);
+    assert_eq!(gone, [child.thread]);
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &below.thread).await), ErrorKind::NotFound);
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (32, 0));
+    assert_eq!(refusal(ledger, &parent, of_tokens(68)).await, None);
+    assert_eq!(refusal(ledger, &parent, of_tokens(1)).await, Some(BudgetLimit::MaxTokens));
+}
+
+/// What the calls of a worker that is gone had set aside comes back when the run is resumed; what sub-agents were
+/// given stays theirs.
+pub async fn a_resumed_run_has_what_lost_calls_reserved(ledger: &Ledger) {
+    let run = limited(ledger, tokens(100)).await;
+    let child = delegate(ledger, handed(&run, "child", tokens(30))).await;
+    assert_eq!(refusal(ledger, &run, of_tokens(40)).await, None);
+    let (claim, scope) = (Claim::Epoch(run.epoch), Scope::System);
+    let resumed = ok(ledger.resume_run(&scope, &run.thread, &run.run, claim, None, at(5)).await);
+    assert_eq!((resumed.reserved, resumed.allowances, resumed.iterations), (NONE, of_tokens(30), 1));
+    let run = Admitted { epoch: resumed.epoch, ..run };
+    assert_eq!(refusal(ledger, &run, of_tokens(71)).await, Some(BudgetLimit::MaxTokens));
+    assert_eq!(refusal(ledger, &run, of_tokens(70)).await, None);
+    // Late word of the lost call counts it, and takes nothing off what the next one has set aside.
+    using(ledger, &run, call("lost", TokenCounts::of(5, 0))).await;
+    using(ledger, &child, settling("c", 12, 0)).await;
+    finish(ledger, &child, 0).await;
+    settle(ledger, &child).await;
+    let stored = run_of(ledger, &run).await;
+    assert_eq!((stored.totals.total_tokens, stored.reserved, stored.allowances), (17, of_tokens(70), NONE));
 }
 
 /// What a sub-agent took is charged however it ended, and after the run that pays has ended, too.
@@ -377,13 +468,13 @@ pub async fn a_child_is_charged_however_it_ended(ledger: &Ledger) {
         ok(ledger.finish(&Scope::System, end).await);
         settle(ledger, &child).await;
     }
-    assert_eq!(used_and_reserved(&run_of(ledger, &parent).await), (30, 0));
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (30, 0));
     let late = delegate(ledger, handed(&parent, "late", tokens(20))).await;
     using(ledger, &late, settling("late", 5, 0)).await;
     finish(ledger, &parent, 0).await;
     finish(ledger, &late, 0).await;
     settle(ledger, &late).await;
-    assert_eq!(used_and_reserved(&run_of(ledger, &parent).await), (35, 0));
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (35, 0));
 }
 
 /// What a sub-agent's sub-agents took is charged level by level, and nobody uses more than the root may.
@@ -399,8 +490,8 @@ pub async fn grandchildren_are_charged_up_the_tree(ledger: &Ledger) {
         finish(ledger, below, 0).await;
         settle(ledger, below).await;
     }
-    assert_eq!(used_and_reserved(&run_of(ledger, &child).await), (48, 0));
-    assert_eq!(used_and_reserved(&run_of(ledger, &root).await), (48, 0));
+    assert_eq!(used_and_allowed(&run_of(ledger, &child).await), (48, 0));
+    assert_eq!(used_and_allowed(&run_of(ledger, &root).await), (48, 0));
     let tree = UsageQuery::new(UsageOf::Tree(root.thread.clone()), UsageBy::Total);
     let sums = ok(ledger.usage().report(&Scope::System, &tree).await);
     assert_eq!(sums.iter().map(|sum| sum.tokens.total).collect::<Vec<_>>(), [48]);
@@ -408,12 +499,56 @@ pub async fn grandchildren_are_charged_up_the_tree(ledger: &Ledger) {
     assert_eq!(refusal(ledger, &root, of_tokens(1)).await, Some(BudgetLimit::MaxTokens));
 }
 
-/// Nobody pays for the runs of a thread that no agent spawned.
+/// Nobody pays for the runs of a thread that no agent spawned, and who pays is nobody's to say but the run that
+/// sets the allowance aside.
 pub async fn a_root_is_nobodys_child(ledger: &Ledger) {
     let run = limited(ledger, NO_LIMITS).await;
     finish(ledger, &run, 0).await;
     let refused = ledger.settle_child(&Scope::System, &run.thread, &run.run).await;
     assert_eq!(kind(refused), ErrorKind::InvalidInput);
+    let admission = Admission { payer_run_id: Some(run.run.clone()), ..Admission::default() };
+    let claims = NewRun { admission: admission.clone(), ..NewRun::new(run.thread.clone(), run_id("claims")) };
+    assert_eq!(kind(ledger.admit(&Scope::System, claims).await), ErrorKind::InvalidInput);
+    let mut claims = handed(&run, "child", tokens(1));
+    claims.run.admission = Admission { budget: tokens(1), ..admission };
+    assert_eq!(kind(ledger.delegate(&Scope::System, claims).await), ErrorKind::InvalidInput);
+}
+
+/// A run with a budget of its own that was not handed over costs the parent nothing, on whatever thread it is, and
+/// takes nothing off what the parent's calls have set aside.
+pub async fn only_what_was_handed_over_is_charged(ledger: &Ledger) {
+    let parent = limited(ledger, tokens(100)).await;
+    assert_eq!(refusal(ledger, &parent, of_tokens(50)).await, None);
+    let own = async |thread: &ThreadId| {
+        let admission = Admission { budget: tokens(1_000), created_at: at(1), ..Admission::default() };
+        let new = NewRun { admission, ..NewRun::new(thread.clone(), run_id("own")) };
+        let run = ok(ledger.admit(&Scope::System, new).await).run;
+        let own = Admitted { thread: thread.clone(), run: run.run_id, epoch: run.epoch };
+        using(ledger, &own, settling("own", 25, 0)).await;
+        finish(ledger, &own, 0).await;
+        own
+    };
+    let untouched = (0, of_tokens(50), NONE);
+    let state = async || {
+        let run = run_of(ledger, &parent).await;
+        (run.totals.total_tokens, run.reserved, run.allowances)
+    };
+    // On an ephemeral thread that the runtime made by itself, which goes with the run's success.
+    let spawn =
+        Spawn::new(parent.thread.clone(), parent.run.clone()).with_lifecycle(ThreadLifecycle::Ephemeral);
+    let made = NewThread { created_at: at(0), spawn: Some(spawn), ..NewThread::new(thread_id("made")) };
+    ok(ledger.threads().create(&Scope::System, made).await);
+    let gone = own(&thread_id("made")).await;
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &gone.thread).await), ErrorKind::NotFound);
+    assert_eq!(state().await, untouched);
+    // On the thread of a run that was handed over.
+    let child = delegate(ledger, handed(&parent, "child", tokens(30))).await;
+    finish(ledger, &child, 0).await;
+    settle(ledger, &child).await;
+    let second = own(&child.thread).await;
+    let refused = ledger.settle_child(&Scope::System, &second.thread, &second.run).await;
+    assert_eq!(kind(refused), ErrorKind::InvalidInput);
+    assert_eq!(state().await, untouched);
 }
 
 /// A stranger neither spends of a run's budget nor settles with it.
@@ -428,5 +563,5 @@ pub async fn a_stranger_spends_nothing(ledger: &Ledger) {
     let wanted = Reserve::call(of_tokens(1));
     let refused = ledger.runs().reserve(&mallory(), &parent.thread, &parent.run, parent.epoch, wanted).await;
     assert_eq!(kind(refused), ErrorKind::NotFound);
-    assert_eq!(used_and_reserved(&run_of(ledger, &parent).await), (0, 60));
+    assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (0, 60));
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
+use crate::view::search::SearchQuery;
 use crate::{
-    Admission, CancelAction, Capability, Commit, ErrorKind, ItemFilter, JournalMark, Ledger, ListRange,
-    NewRun, Outcome, RunFilter, RunProgress, Scope, SeqRange, Sweep, TokenCounts, Transition, Visibility,
-    WorkerId,
+    Admission, CancelAction, Capability, Commit, Error, ErrorKind, EventDraft, IndexBudget, ItemFilter,
+    JournalMark, Ledger, ListRange, NewRun, Outcome, RawJson, RunFilter, RunProgress, Scope, SearchFilter,
+    SeqRange, Sweep, TokenCounts, Transition, Visibility, WorkerId, offload,
 };
 
 /// What a backend lacks it refuses as such, and stores no part of; what it has it never refuses so.
@@ -26,10 +27,15 @@ pub async fn what_is_lacking_is_refused(ledger: &Ledger) {
     let new = NewRun { admission: keyed, ..NewRun::new(t.clone(), run_id("new")) };
     let end = Admitted { epoch: 77, ..run.clone() }.finish(0, Outcome::success());
     let (runs, items, calls) = (ledger.runs(), ledger.items(), ledger.usage());
+    let (content, blobs) =
+        ok(offload(&RawJson::string("large"), 0, 5).ok_or_else(|| Error::not_found("blob", "large")));
+    let slim = Commit { blobs, ..run.unmarked(vec![EventDraft { content, ..note("") }]) };
     let of_thread = RunFilter { thread_id: Some(t.clone()), ..RunFilter::default() };
     let told = |result: crate::Result<()>| result.err().map(|error| error.kind());
     let (worker, ttl) = (ok(WorkerId::new("w")), Duration::from_secs(1));
     let sweep = Sweep { grace: ttl, unleased: None };
+    let (index, none) = (ledger.search_index(), SearchFilter::default());
+    let said = ok(SearchQuery::parse("a"));
     let (pages, list) = (SeqRange::default(), ListRange::default());
     let answers = [
         (Capability::Marks, "marked", told(commit(ledger, marked).await.map(drop))),
@@ -37,6 +43,8 @@ pub async fn what_is_lacking_is_refused(ledger: &Ledger) {
         (Capability::Usage, "by_thread", told(calls.by_thread(&scope, t, true).await.map(drop))),
         (Capability::Usage, "by_run", told(calls.by_run(&scope, t, r).await.map(drop))),
         (Capability::Usage, "list_by_run", told(calls.list_by_run(&scope, t, r, None, 10).await.map(drop))),
+        (Capability::Blobs, "blobs", told(commit(ledger, slim).await.map(drop))),
+        (Capability::Blobs, "blobs.list", told(ledger.blobs().list(&scope, t, None, 10).await.map(drop))),
         (Capability::Items, "items.get", told(items.get(&scope, t, r, &item_id("i")).await.map(drop))),
         (
             Capability::Items,
@@ -72,6 +80,10 @@ pub async fn what_is_lacking_is_refused(ledger: &Ledger) {
             told(runs.request_cancel(&scope, t, r, CancelAction::Interrupt, at(1)).await.map(drop)),
         ),
         (Capability::Runs, "renew_leases", told(runs.renew_leases(&scope, &worker, ttl).await.map(drop))),
+        (Capability::Search, "index", told(index.index(&scope, Some(t), IndexBudget::NONE).await.map(drop))),
+        (Capability::Search, "find", told(index.find(&scope, &said, &none, &list).await.map(drop))),
+        (Capability::Search, "search", told(ledger.search(&scope, &said, &none, &list).await.map(drop))),
+        (Capability::Search, "forget", told(index.forget(&scope, t).await)),
         (Capability::Runs, "list_claimable", told(runs.list_claimable(&scope, &sweep, 10).await.map(drop))),
     ];
     let capabilities = ledger.capabilities();

@@ -230,6 +230,51 @@ pub async fn a_queued_run_answers_at_once(ledger: &Ledger) {
     assert_eq!(promoted.status, RunStatus::Pending);
 }
 
+/// What a run was admitted with goes with it: the question is open again, and nothing of the answer is left.
+pub async fn a_deleted_run_takes_its_answer_along(ledger: &Ledger) {
+    let run = asked(ledger, &alice(), "t", &["q", "p"]).await;
+    let before = question(ledger, &run, "q").await;
+    for (name, question) in [("other", "p"), ("on", "q")] {
+        let new = ok(ledger.admit(&alice(), answering(&run.thread, name, question)).await).run;
+        let admitted = Admitted { thread: run.thread.clone(), run: new.run_id, epoch: new.epoch };
+        finish(ledger, &admitted, 0).await;
+    }
+    let other = question(ledger, &run, "p").await;
+    ok(ledger.events().delete_by_run(&alice(), &run.thread, &run_id("on")).await);
+    assert_eq!(question(ledger, &run, "q").await, before);
+    assert_eq!(question(ledger, &run, "p").await, other);
+    assert_eq!(ok(ledger.resume(&alice(), &run.thread).await).questions, [before]);
+    ok(ledger.admit(&alice(), answering(&run.thread, "again", "q")).await);
+    assert_eq!(question(ledger, &run, "q").await.answer_run_id, Some(run_id("again")));
+}
+
+/// A question is taken up again where nothing goes on with its answer: the run was undone, or ended in the queue.
+pub async fn an_answer_that_was_undone_gives_way(ledger: &Ledger) {
+    let run = asked(ledger, &alice(), "t", &["q"]).await;
+    let on = ok(ledger.admit(&alice(), answering(&run.thread, "on", "q")).await).run;
+    let on = Admitted { thread: run.thread.clone(), run: on.run_id, epoch: on.epoch };
+    finish(ledger, &on, 0).await;
+    let refused = ledger.admit(&alice(), answering(&run.thread, "late", "q")).await;
+    assert_eq!(kind(refused), ErrorKind::Conflict);
+    ok(ledger.runs().rewind(&alice(), &run.thread, &on.run).await);
+
+    let busy = admitted(ledger, &alice(), &run.thread, "busy").await;
+    let mut waits = answering(&run.thread, "waits", "q");
+    waits.admission.multitask_strategy = MultitaskStrategy::Enqueue;
+    ok(ledger.admit(&alice(), waits).await);
+    assert_eq!(question(ledger, &run, "q").await.answer_run_id, Some(run_id("waits")));
+    let refused = ledger.admit(&alice(), answering(&run.thread, "late", "q")).await;
+    assert_eq!(kind(refused), ErrorKind::Conflict);
+    ok(ledger.cancel(&alice(), &run.thread, &run_id("waits"), CancelAction::Interrupt, at(30)).await);
+    finish(ledger, &busy, 0).await;
+    ok(ledger.admit(&alice(), answering(&run.thread, "again", "q")).await);
+    let answered = question(ledger, &run, "q").await;
+    assert_eq!(
+        (answered.answer_run_id, answered.answer),
+        (Some(run_id("again")), Some(json(r#"["again"]"#)))
+    );
+}
+
 /// Questions are listed by owner, by thread and by where they stand, the newest first, page by page.
 pub async fn questions_are_listed_in_pages(ledger: &Ledger) {
     let first = asked(ledger, &alice(), "a", &["q1", "q2", "q3"]).await;

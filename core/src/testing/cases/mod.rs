@@ -1,6 +1,7 @@
 //! The cases, by what they are about. Each takes a fresh ledger and panics where a promise is broken.
 
 pub mod agent_runs;
+pub mod blobs;
 pub mod budgets;
 pub mod capabilities;
 pub mod commits;
@@ -9,6 +10,8 @@ pub mod context;
 pub mod deletions;
 pub mod erasures;
 pub mod exactly_once;
+pub mod forks;
+pub mod imports;
 pub mod interactions;
 pub mod items;
 pub mod leases;
@@ -16,11 +19,13 @@ pub mod pages;
 pub mod pending;
 pub mod runs;
 pub mod scopes;
+pub mod search;
 pub mod strategies;
 pub mod tails;
 pub mod texts;
 pub mod threads;
 pub mod trees;
+pub mod turns;
 pub mod usage;
 pub mod usage_reports;
 pub mod visibility;

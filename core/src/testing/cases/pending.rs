@@ -39,11 +39,7 @@ fn asking(id: &str, calls: &[&str]) -> EventDraft {
     let message = AgentMessage {
         content: RawJson::string("let me see"),
         tool_calls: calls.iter().map(request).collect(),
-        model: None,
-        usage: None,
-        latency_ms: None,
-        call_index: None,
-        extra: None,
+        ..AgentMessage::default()
     };
     EventDraft { content: ok(RawJson::encode("content", &message)), ..ai(id, "lead_agent") }
 }
@@ -61,6 +57,12 @@ fn begun(id: &str, message: &str) -> EventDraft {
         created_at: at(0),
         ..EventDraft::item(mark, Category::Lifecycle, content)
     }
+}
+
+/// The start of a call that the model gave no id.
+fn unnamed(id: &str, message: &str) -> EventDraft {
+    let begun = begun(id, message);
+    EventDraft { item: begun.item.map(|item| ItemMark { call_id: None, ..item }), ..begun }
 }
 
 /// A message and its calls, as one commit.
@@ -132,6 +134,23 @@ async fn all<T: Send + 'static>(tasks: Vec<impl Future<Output = T> + Send + 'sta
         }
     }
     answers
+}
+
+/// A call that the model gave no id is answered as any other when its run is ended from outside: a message, which is
+/// its one result, so that the window is whole.
+pub async fn a_call_without_an_id_is_answered_from_outside(ledger: &Ledger) {
+    let run = held(ledger, LONG).await;
+    ok(ledger.events().append(&alice(), run.commit(0, vec![asking("m", &[""]), unnamed("x", "m")])).await);
+    assert_eq!(ids(&pending(ledger, &run).await), ["x"]);
+    let (claim, outcome) = (Claim::Epoch(run.epoch), Outcome::interrupted("gone"));
+    ok(ledger.interrupt(&alice(), &run.thread, &run.run, claim, outcome, at(9)).await);
+    let results = results(ledger, &run).await;
+    let told: Vec<_> = results.iter().map(|event| (event.seq, event.once_key.as_deref())).collect();
+    assert_eq!(told, [(3, Some("result:x"))]);
+    let roles: Vec<String> = chat(ledger, &run).await.into_iter().map(|(role, _)| role).collect();
+    assert_eq!(roles, ["assistant", "tool"]);
+    let healed = ok(ledger.heal(&alice(), &run.thread, Claim::Epoch(run.epoch), at(10)).await);
+    assert_eq!((healed.closed, healed.answered), (vec![], vec![]));
 }
 
 /// What is pending is what messages asked for and nothing answered, with everything that is needed to execute it.
@@ -520,6 +539,9 @@ pub async fn calls_without_an_item_get_their_end(ledger: &Ledger) {
         said("tool", &["n/1"]),
         said("assistant", &["p"]),
         said("tool", &["p"]),
+        // Nobody asked for it, so a message that does is made.
+        said("assistant", &["z"]),
+        said("tool", &["z"]),
     ];
     assert_eq!(chat(ledger, &run).await, legal);
     let whole = log(ledger, &run.thread).await;

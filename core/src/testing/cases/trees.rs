@@ -10,7 +10,7 @@ use crate::testing::build::*;
 use crate::{
     Commit, Cursor, Deleted, DeletionFilter, Error, ErrorKind, ItemStatus, Ledger, ListRange, NewRun,
     NewThread, Outcome, Patch, Scope, Spawn, Thread, ThreadFilter, ThreadId, ThreadKind, ThreadLifecycle,
-    ThreadPatch,
+    ThreadPatch, TokenCounts,
 };
 
 /// A thread of alice's with an ended run `r` that has a tool call `call`.
@@ -204,6 +204,26 @@ pub async fn children_are_listed_in_pages(ledger: &Ledger) {
     assert_eq!(kind(foreign), ErrorKind::NotFound);
 }
 
+/// What was stored before a thread was archived is answered as that, and what was spent is counted late; nothing else
+/// is taken.
+pub async fn an_archived_thread_takes_what_was_spent(ledger: &Ledger) {
+    let t = parent(ledger, "t").await;
+    let run = admit(ledger, &t, "spent").await;
+    let outcome = Outcome::success();
+    let transition =
+        Some(crate::Transition::Finish { outcome: outcome.clone(), asks: Vec::new(), at: at(9) });
+    let end = Commit { transition, ..run.commit(0, vec![terminal(&outcome)]) };
+    let stored = ok(commit(ledger, end.clone()).await);
+    ok(ledger.threads().archive(&alice(), &t, at(20)).await);
+    let again = ok(commit(ledger, end).await);
+    assert_eq!((again.seqs, again.already_stored), (stored.seqs, 1));
+    let late = || vec![call("late", TokenCounts::of(3, 4))];
+    ok(commit(ledger, Commit { usage: late(), ..run.unmarked(Vec::new()) }).await);
+    assert_eq!(run_of(ledger, &run).await.totals.total_tokens, 7);
+    let with_more = Commit { usage: late(), ..run.unmarked(vec![note("more")]) };
+    assert_eq!(kind(commit(ledger, with_more).await), ErrorKind::Conflict);
+}
+
 /// An archived thread takes no append, no run and no child; it is read, edited, listed and deleted.
 pub async fn an_archived_thread_takes_no_append(ledger: &Ledger) {
     let t = parent(ledger, "t").await;
@@ -335,6 +355,16 @@ pub async fn a_sweep_deletes_what_has_served(ledger: &Ledger) {
         if goes {
             expected.push(c);
         }
+    }
+    // Its last run did not succeed, though an earlier one did.
+    let twice =
+        ok(ledger.threads().create(&alice(), child_of(&t, "twice", ThreadLifecycle::Ephemeral)).await);
+    let outcomes = [Outcome::success(), Outcome::budget_exhausted(crate::BudgetLimit::MaxTokens)];
+    for (run, outcome) in ["z", "a"].into_iter().zip(outcomes) {
+        let run = admit(ledger, &twice.thread_id, run).await;
+        let transition =
+            Some(crate::Transition::Finish { outcome: outcome.clone(), asks: Vec::new(), at: at(9) });
+        ok(commit(ledger, Commit { transition, ..run.commit(0, vec![terminal(&outcome)]) }).await);
     }
     // Never ran, runs, and kept on purpose.
     ok(ledger.threads().create(&alice(), child_of(&t, "new", ThreadLifecycle::Ephemeral)).await);

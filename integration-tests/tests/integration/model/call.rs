@@ -3,9 +3,10 @@
 use std::fmt::Debug;
 
 use runledger_core::{
-    CancelAction, Cancellation, Claim, Commit, Error, EventDraft, EventFilter, Finish, ItemFilter, Ledger,
-    ListRange, NewRun, NewThread, Outcome, OwnerId, Result, RunFilter, RunId, RunVisibility, Scope, SeqRange,
-    SourceId, ThreadFilter, ThreadId, ThreadPatch, Timestamp, Visibility, text,
+    CancelAction, Cancellation, Claim, Commit, Error, EventDraft, EventFilter, Finish, ItemFilter, ItemQuery,
+    ItemSeq, Ledger, ListOrder, ListRange, NewRun, NewThread, Outcome, OwnerId, Result, RunFilter, RunId,
+    RunVisibility, Scope, SeqRange, SourceId, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TurnQuery,
+    TurnView, Visibility, text,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub(super) enum Call {
     Messages(Scope, ThreadId, RunVisibility, SeqRange),
     MessagesOfRun(Scope, ThreadId, RunId, SeqRange),
     Items(Scope, ThreadId, ItemFilter, SeqRange),
+    /// The index with contents, as turns, verified, made anew and verified again.
+    Index(Scope, ThreadId),
     Count(Scope, ThreadId, RunVisibility),
     UsageOfRun(Scope, ThreadId, RunId, Option<SourceId>),
     UsageOfThread(Scope, ThreadId, bool),
@@ -90,6 +93,7 @@ pub(super) async fn answer(ledger: &Ledger, call: &Call) -> Value {
         Call::Items(scope, thread, filter, range) => {
             told(ledger.items().list(&scope, &thread, &filter, &range).await)
         }
+        Call::Index(scope, thread) => index(ledger, &scope, &thread).await,
         Call::Count(scope, thread, visibility) => {
             told(ledger.events().count_messages(&scope, &thread, visibility).await)
         }
@@ -139,6 +143,50 @@ fn written<T: Serialize>(answer: Result<T>) -> Value {
 }
 
 /// An answer that is the same to the byte, payloads included.
+/// Whatever happened, what is stored agrees with itself, and a rebuild changes nothing.
+async fn index(ledger: &Ledger, scope: &Scope, thread: &ThreadId) -> Value {
+    let items = ledger.items();
+    let all = ItemQuery {
+        visibility: RunVisibility::All,
+        range: SeqRange::after(0, 1_000),
+        ..ItemQuery::default()
+    };
+    let mut answers = Vec::new();
+    let before = items.page(scope, thread, &all).await;
+    for query in [
+        ItemQuery { by: ItemSeq::Updated, ..all.clone() },
+        ItemQuery { order: ListOrder::NewestFirst, range: SeqRange::last(3), ..ItemQuery::default() },
+    ] {
+        answers.push(told(items.page(scope, thread, &query).await));
+    }
+    for view in [TurnView::NotLoaded, TurnView::Summary, TurnView::Full] {
+        for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+            let query = TurnQuery { view, order, items: 3, ..TurnQuery::default() };
+            let page = items.turns(scope, thread, &query).await.map(|mut page| {
+                for turn in &mut page.turns {
+                    // A jsonb column keeps the value, not its spelling.
+                    turn.run.metadata = turn.run.metadata.canonical();
+                    turn.run.kwargs = turn.run.kwargs.canonical();
+                }
+                page
+            });
+            answers.push(told(page));
+        }
+    }
+    let verified = items.verify(scope, thread).await;
+    let findings = verified.as_ref().map(|verified| verified.findings.clone()).unwrap_or_default();
+    assert_eq!(findings, [], "on {thread}");
+    answers.push(told(verified));
+    answers.push(told(items.rebuild(scope, thread).await));
+    let after = items.page(scope, thread, &all).await;
+    match (&before, &after) {
+        (Ok(before), Ok(after)) => assert_eq!(after, before, "after the rebuild of {thread}"),
+        (before, after) => assert_eq!(after.is_ok(), before.is_ok()),
+    }
+    answers.push(told(after));
+    Value::from(answers)
+}
+
 fn told<T: Debug>(answer: Result<T>) -> Value {
     answer.map_or_else(refusal, |value| Value::from(format!("{value:?}")))
 }

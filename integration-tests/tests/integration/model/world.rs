@@ -467,6 +467,7 @@ impl World {
                 Call::Thread(system.clone(), thread.clone()),
                 Call::Events(system.clone(), thread.clone(), EventFilter::default(), range),
                 Call::Items(system.clone(), thread.clone(), ItemFilter::default(), range),
+                Call::Index(system.clone(), thread.clone()),
                 Call::Count(system.clone(), thread.clone(), RunVisibility::Shown),
                 Call::Messages(system.clone(), thread.clone(), RunVisibility::Shown, range),
                 Call::UsageOfThread(system.clone(), thread.clone(), true),

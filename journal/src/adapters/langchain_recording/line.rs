@@ -1,6 +1,6 @@
 //! One line of a recording: read, checked, and played as the callback it is.
 
-use runledger_core::{Caller, RawJson, RunId, ThreadId, Timestamp, TokenCounts, text};
+use runledger_core::{Caller, RawJson, RawObject, RunId, ThreadId, Timestamp, TokenCounts, text};
 use serde::Deserialize;
 
 use crate::callbacks::{
@@ -8,7 +8,6 @@ use crate::callbacks::{
     LlmNewToken, LlmStart, MiddlewareRecord, RuntimeCallbacks, ToolEnd, ToolError, ToolStart,
 };
 use crate::mapping::count_of;
-use crate::message::{RawObject, elements};
 
 /// A checked line.
 #[derive(Debug)]
@@ -214,7 +213,10 @@ fn read_direct(callback: &str, args: &RawObject) -> Result<Step, String> {
             Step::Memory { content: args.clone().without(&["journal"]).to_json() }
         }
         "direct.record_external_llm_usage_records" => Step::External {
-            records: elements(args.get("records").ok_or("args.records: is missing")?)
+            records: args
+                .get("records")
+                .ok_or("args.records: is missing")?
+                .elements()
                 .iter()
                 .filter_map(RawObject::parse)
                 .map(|record| told(&record))
@@ -330,6 +332,7 @@ impl Told {
             caller: self.caller.clone(),
             model: self.model.as_deref(),
             tokens: self.tokens,
+            price: None,
             child_thread_id: None,
             at,
         });

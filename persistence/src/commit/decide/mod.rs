@@ -12,10 +12,10 @@ use std::sync::Arc;
 use runledger_core::commit::ContentSize;
 use runledger_core::view::items::ItemChange;
 use runledger_core::{
-    Admission, AgentRunId, CHILD_THREAD, CancelAction, Claim, Compaction, Error, Estimate, Event, EventDraft,
-    Expected, HeadState, Interaction, InteractionId, InteractionStatus, JournalMark, NewLease, NewThread,
-    Outcome, OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, Scope, SourceId, Thread, ThreadHead,
-    ThreadId, Timestamp, TotalsChange, Transition, UsageRecord, WhenTaken,
+    Admission, AgentRunId, BlobHash, CHILD_THREAD, CancelAction, Claim, Compaction, Error, Estimate, Event,
+    EventDraft, Expected, HeadState, Interaction, InteractionId, InteractionStatus, JournalMark, NewBlob,
+    NewLease, NewThread, Outcome, OwnerId, Prepared, Receipt, RunId, RunProgress, RunStatus, Scope, SourceId,
+    Thread, ThreadHead, ThreadId, Timestamp, TotalsChange, Transition, UsageRecord, WhenTaken,
 };
 
 pub(super) use note::thread_status;
@@ -133,6 +133,23 @@ pub(super) struct ItemRow {
     pub(super) change: ItemChange,
 }
 
+/// A blob that a commit brings, by its place among them.
+#[derive(Clone, Debug)]
+pub(super) struct BlobRow {
+    commit: Arc<Prepared>,
+    place: usize,
+}
+
+impl BlobRow {
+    pub(super) fn thread(&self) -> &ThreadId {
+        &self.commit.thread_id
+    }
+
+    pub(super) fn blob(&self) -> &NewBlob {
+        &self.commit.blobs[self.place]
+    }
+}
+
 /// What a run's row changes by.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunDelta {
@@ -140,8 +157,10 @@ pub(super) struct RunDelta {
     pub(super) last_seq: Option<u64>,
     pub(super) message_count: u64,
     pub(super) totals: TotalsChange,
-    /// What of its reservations was settled.
+    /// What of its calls' reservations was settled.
     pub(super) settled: Estimate,
+    /// What of its sub-agents' allowances was settled.
+    pub(super) settled_allowances: Estimate,
     pub(super) progress: RunProgress,
 }
 
@@ -218,6 +237,9 @@ pub(super) struct Writes {
     pub(super) runs: BTreeMap<Of<RunId>, RunDelta>,
     pub(super) events: Vec<EventRow>,
     pub(super) items: Vec<ItemRow>,
+    pub(super) blobs: Vec<BlobRow>,
+    /// The events that name blobs, by their seqs. It counts where the thread has the blob.
+    pub(super) blob_uses: Vec<Of<(u64, BlobHash)>>,
     /// Model calls to insert.
     pub(super) usage: BTreeMap<Of<SourceId>, UsageRecord>,
     /// Stored model calls as they become.
@@ -276,14 +298,15 @@ fn judge(
 ) -> Result<Judgement, Refusal> {
     let (head, thread) = find_head(facts, scope, commit)?;
     require_fresh(facts, writes, &head, commit)?;
-    if head.state == HeadState::Archived {
-        return Err(Error::conflict("thread state", "open", &head.state).into());
-    }
     let mut seqs = Vec::new();
-    if let (Some(mark), Some(run)) = (commit.mark, &commit.run_id) {
-        if let Some(receipt) = finished_before(facts, &head, commit, run, mark)? {
-            return Ok(Judgement::Before(receipt));
-        }
+    let marked = commit.mark.zip(commit.run_id.as_ref());
+    if let Some((mark, run)) = marked
+        && let Some(receipt) = finished_before(facts, &head, commit, run, mark)?
+    {
+        return Ok(Judgement::Before(receipt));
+    }
+    commit.require_open(&head)?;
+    if let Some((mark, run)) = marked {
         require_mark(&head, run, mark)?;
         seqs = stored_prefix(facts, &head, commit, run, mark)?;
     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use runledger_core::{
-    Admission, CancelAction, Estimate, InteractionStatus, NewCompaction, Outcome, Prepared, Receipt, RunId,
-    RunStatus, ThreadHead, ThreadId, ThreadStatus, Timestamp, TotalsChange, Transition, WhenTaken,
+    Admission, CancelAction, Estimate, InteractionStatus, NewCompaction, Outcome, Prepared, Receipt,
+    ReservedFor, RunId, RunStatus, ThreadHead, ThreadId, ThreadStatus, Timestamp, TotalsChange, Transition,
+    WhenTaken,
 };
 
-use super::{EventRow, Facts, HeadChange, ItemRow, NewRunRow, Of, RunFacts, Step, Writes};
+use super::{BlobRow, EventRow, Facts, HeadChange, ItemRow, NewRunRow, Of, RunFacts, Step, Writes};
 
 /// Notes the rows of a commit that was accepted, of what it ends, and of what gets the slot after it.
 pub(super) fn store(
@@ -60,6 +61,7 @@ fn append(facts: &mut Facts, writes: &mut Writes, head: &mut ThreadHead, commit:
     head.message_count += commit.message_count;
     note_usage(facts, writes, head, commit);
     note_items(writes, commit, base);
+    note_blobs(writes, commit, base);
     note_run(writes, commit, base);
     note_events(facts, writes, commit, base);
     (base..base + count).collect()
@@ -285,8 +287,11 @@ fn note_usage(facts: &Facts, writes: &mut Writes, head: &ThreadHead, commit: &Pr
         if let Some((Some(run), change)) = changed {
             let delta = writes.runs.entry((thread.clone(), run)).or_default();
             delta.totals.add(&change);
-            delta.settled.tokens = delta.settled.tokens.saturating_add(settled.tokens);
-            delta.settled.cost_nanos = delta.settled.cost_nanos.saturating_add(settled.cost_nanos);
+            let sum = match call.settles_for() {
+                ReservedFor::Iteration | ReservedFor::Call => &mut delta.settled,
+                ReservedFor::SubAgent => &mut delta.settled_allowances,
+            };
+            sum.add(&settled);
         }
     }
 }
@@ -310,6 +315,16 @@ fn note_items(writes: &mut Writes, commit: &Prepared, base: u64) {
             }
         }
     }
+}
+
+fn note_blobs(writes: &mut Writes, commit: &Arc<Prepared>, base: u64) {
+    let rows = (0..commit.blobs.len()).map(|place| BlobRow { commit: Arc::clone(commit), place });
+    writes.blobs.extend(rows);
+    let named = commit
+        .blob_uses
+        .iter()
+        .map(|named| (commit.thread_id.clone(), (base + named.event as u64, named.hash.clone())));
+    writes.blob_uses.extend(named);
 }
 
 fn note_run(writes: &mut Writes, commit: &Prepared, base: u64) {

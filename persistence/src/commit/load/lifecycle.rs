@@ -109,7 +109,8 @@ async fn leases(
     Ok(())
 }
 
-/// Where the questions stand that are asked or answered.
+/// Where the questions stand that are asked or answered. The answer of a run that is hidden, or that ended in the
+/// queue, does not count: nothing went on with it.
 async fn interactions(
     connection: &mut Connection,
     facts: &mut Facts,
@@ -120,7 +121,10 @@ async fn interactions(
     }
     let mut select = Statement::new(
         connection.dialect(),
-        "SELECT thread_id, interaction_id, status FROM interactions WHERE ",
+        "SELECT thread_id, interaction_id, CASE WHEN status = 'answered' AND EXISTS (SELECT 1 FROM runs r \
+         WHERE r.thread_id = interactions.thread_id AND r.run_id = interactions.answer_run_id \
+         AND (r.visibility <> 'shown' OR (r.epoch = 0 AND r.status <> 'queued'))) \
+         THEN 'open' ELSE status END FROM interactions WHERE ",
     );
     select.is_one_of(["thread_id", "interaction_id"], &Vec::from_iter(keys));
     for row in connection.rows(select).await? {

@@ -4,13 +4,22 @@ use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection};
 
 /// Twenty thousand threads of a hundred owners, as many runs, and one thread with a long log.
 pub(super) async fn fill(connection: &DatabaseConnection) {
-    let (time, far, jsonb) = match connection.get_database_backend() {
+    let is_sqlite = connection.get_database_backend() == DatabaseBackend::Sqlite;
+    let (time, far, jsonb, bytes, words) = match connection.get_database_backend() {
         DatabaseBackend::Sqlite => (
             "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1767225600 + i, 'unixepoch')",
             "'2100-01-01T00:00:00+00:00'",
             "'{}'",
+            "X'00'",
+            "i",
         ),
-        _ => ("to_timestamp(1767225600 + i)", "to_timestamp(4102444800)", "CAST('{}' AS jsonb)"),
+        _ => (
+            "to_timestamp(1767225600 + i)",
+            "to_timestamp(4102444800)",
+            "CAST('{}' AS jsonb)",
+            "'\\x00'",
+            "CAST('w' || (i % 1000) || ' w' || (i % 7) AS tsvector)",
+        ),
     };
     let numbers =
         |n: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n}) ");
@@ -49,7 +58,7 @@ pub(super) async fn fill(connection: &DatabaseConnection) {
         format!(
             "{} INSERT INTO thread_items (thread_id, run_id, item_id, item_kind, status, started_seq, updated_seq, started_at)
              SELECT CASE WHEN i <= 5000 THEN 't1' ELSE 't' || (2 + i % 500) END, 't1-r' || (i / 50), 't1-i' || i,
-                    'tool_call', CASE WHEN i % 100 = 0 THEN 'in_progress' WHEN i % 10 = 1 THEN 'failed' ELSE 'completed' END, i * 2, i * 2, {time} FROM n",
+                    CASE i % 5 WHEN 0 THEN 'agent_message' ELSE 'tool_call' END, CASE WHEN i % 100 = 0 THEN 'in_progress' WHEN i % 10 = 1 THEN 'failed' ELSE 'completed' END, i * 2, i * 2, {time} FROM n",
             numbers(40_000)
         ),
         format!(
@@ -71,9 +80,29 @@ pub(super) async fn fill(connection: &DatabaseConnection) {
             numbers(20_000)
         ),
         format!(
+            "{} INSERT INTO blobs (thread_id, blob_hash, media_type, bytes, content)
+             SELECT CASE WHEN i <= 1000 THEN 't1' ELSE 't' || (2 + i % 500) END, 'sha256:' || i, 'text/plain', 1, {bytes} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO event_blobs (thread_id, seq, blob_hash)
+             SELECT CASE WHEN i <= 10000 THEN 't1' ELSE 't' || (2 + i % 500) END, i, 'sha256:' || (1 + i / 10) FROM n",
+            numbers(20_000)
+        ),
+        format!(
             "{} INSERT INTO interactions (thread_id, interaction_id, owner_id, run_id, kind, request, status, created_at)
              SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-q' || (i % 100), 'o' || (i % 100), 'r', 'approval', '{{}}',
                     CASE WHEN i % 3 = 0 THEN 'open' ELSE 'answered' END, {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO import_cursors (source, byte_offset, thread_id, updated_at)
+             SELECT 's' || i, i, 't' || i, {time} FROM n",
+            numbers(10_000)
+        ),
+        format!(
+            "{} INSERT INTO quarantine (thread_id, quarantine_id, reason, content_hash, created_at)
+             SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-b' || (i % 100), 'r', 'h', {time} FROM n",
             numbers(20_000)
         ),
         // Every tenth thread has a parent, and few are ephemeral.
@@ -92,6 +121,11 @@ pub(super) async fn fill(connection: &DatabaseConnection) {
             numbers(20_000)
         ),
         format!(
+            "{} INSERT INTO quarantine (thread_id, quarantine_id, seq, source, reason, content_hash, created_at)
+             SELECT 't' || (1 + i / 10), 'log:' || i, i, 'log', 'unreadable', 'sha256:', {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
             "{} INSERT INTO agent_runs (agent_run_id, agent, owner_id, thread_id, run_id, parent_agent_run_id, goal, status,
                                         steps, started_at, created_at)
              SELECT 'a' || i, 'crew.' || (i % 50), 'o' || (i % 100), 't' || i, 't' || i || '-r1',
@@ -99,7 +133,19 @@ pub(super) async fn fill(connection: &DatabaseConnection) {
                     CASE WHEN i % 1000 = 0 THEN NULL ELSE {jsonb} END, {time}, {time} FROM n",
             numbers(20_000)
         ),
+        format!(
+            "{} INSERT INTO search_documents (thread_id, seq, item_kind, created_at, text, words)
+             SELECT CASE WHEN i <= 10000 THEN 't1' ELSE 't' || (2 + i % 500) END, i, 'user_message', {time},
+                    'w' || (i % 1000) || ' w' || (i % 7), {words} FROM n",
+            numbers(20_000)
+        ),
+        "INSERT INTO search_progress (thread_id, indexed_seq) SELECT thread_id, 1 FROM thread_heads".to_owned(),
     ] {
+        connection.execute_unprepared(&statement).await.unwrap();
+    }
+    if is_sqlite {
+        let statement =
+            "INSERT INTO search_words (rowid, words) SELECT words, text FROM search_documents".to_owned();
         connection.execute_unprepared(&statement).await.unwrap();
     }
 }

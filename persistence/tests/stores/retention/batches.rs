@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use pretty_assertions::assert_eq;
-use runledger_core::{Category, Commit, EventDraft, EventFilter, RunVisibility, Scope, SeqRange, TailItem};
+use runledger_core::{
+    BlobHash, Category, Commit, EventDraft, EventFilter, RawJson, RunVisibility, Scope, SeqRange, TailItem,
+    offload,
+};
 use runledger_persistence::SqlLedger;
 use runledger_persistence::retention::PrunePolicy;
 
@@ -22,6 +25,7 @@ on_both!(
     appends_go_on_meanwhile,
     two_at_once_remove_each_event_once,
     readers_page_over_what_is_gone,
+    blobs_go_with_the_last_event_that_names_them,
 );
 
 /// Events of every kind, so many times eight; three of eight are messages.
@@ -43,6 +47,31 @@ fn many(count: u32) -> Vec<EventDraft> {
         ]);
     }
     events
+}
+
+/// Each run has a large text of its own and one that all share.
+async fn blobs_go_with_the_last_event_that_names_them(ledger: &SqlLedger, _fresh: &Fresh) {
+    create(ledger, "t").await;
+    for (name, at) in [("r1", ago(3 * HOUR)), ("r2", ago(2 * HOUR)), ("r3", ago(MINUTE))] {
+        let epoch = admit(ledger, "t", name, at, Vec::new()).await;
+        let mut commit = Commit::of_run(thread("t"), super::scene::run(name));
+        for (place, text) in [name.repeat(100), "shared".repeat(100)].iter().enumerate() {
+            let (content, blobs) = offload(&RawJson::string(text), place, 100).unwrap();
+            commit.events.push(EventDraft { content, ..event(Category::Message, at) });
+            commit.blobs.extend(blobs);
+        }
+        append(ledger, commit).await;
+        finish(ledger, "t", name, epoch, at).await;
+    }
+    let hash = |text: &str| BlobHash::of(text.repeat(100).as_bytes());
+    for (left, uses) in [(vec!["r1", "r2", "r3"], 3), (vec!["r3"], 1), (vec!["r3"], 1)] {
+        let found = ledger.blobs().list(&Scope::System, &thread("t"), None, 100).await.unwrap();
+        let mut expected: Vec<_> = left.iter().map(|name| (hash(name), 1)).collect();
+        expected.push((hash("shared"), uses));
+        expected.sort();
+        assert_eq!(found.into_iter().map(|it| (it.hash, it.events)).collect::<Vec<_>>(), expected);
+        prune(ledger, &PrunePolicy::new(HOUR)).await;
+    }
 }
 
 /// One long run of so many times eight events, and its end.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, Category, Commit, EventDraft, EventType, Finish, ItemId, ItemKind, ItemMark, ItemStatus,
-    JournalMark, NewRun, NewThread, Outcome, RawJson, RunId, RunProgress, RunVisibility, Scope, SeqRange,
-    ThreadId, Timestamp,
+    Admission, Category, Commit, EventDraft, EventType, Finish, ItemFilter, ItemId, ItemKind, ItemMark,
+    ItemStatus, JournalMark, NewRun, NewThread, Outcome, RawJson, RunId, RunProgress, RunVisibility, Scope,
+    SeqRange, ThreadId, Timestamp,
 };
 use runledger_persistence::SqlLedger;
 use runledger_persistence::retention::{PrunePolicy, PruneReport};
@@ -169,6 +169,18 @@ pub(super) async fn is_consistent(ledger: &SqlLedger, url: &str, on: &str) {
            OR (i.completed_seq IS NOT NULL AND i.completed_seq <> i.updated_seq))"
     );
     assert_eq!(numbers::<1>(url, &sql).await, [] as [[i64; 1]; 0], "items that name what is gone");
+
+    // What is left agrees with itself, and is what a rebuild makes of it.
+    let items = async || {
+        let range = SeqRange::after(0, 1_000);
+        ledger.items().list(&Scope::System, &thread(on), &ItemFilter::default(), &range).await.unwrap().items
+    };
+    let before = items().await;
+    let verified = ledger.items().verify(&Scope::System, &thread(on)).await.unwrap();
+    assert_eq!(verified.findings, []);
+    let rebuilt = ledger.items().rebuild(&Scope::System, &thread(on)).await.unwrap();
+    assert_eq!((rebuilt.gaps, rebuilt.quarantined), (vec![], 0));
+    assert_eq!(items().await, before);
 }
 
 /// Every row of the tables that pruning may touch.
