@@ -99,6 +99,12 @@ impl RawObject {
         self
     }
 
+    /// With each value as this makes it.
+    #[must_use]
+    pub fn map(self, value: impl Fn(&RawJson) -> RawJson) -> Self {
+        Self(self.0.into_iter().map(|(key, old)| (key, value(&old))).collect())
+    }
+
     /// Takes fields out.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {

@@ -1,5 +1,7 @@
 //! `verify` and `rebuild`: whether what is stored agrees with itself, and making the item index anew.
 
+use std::collections::VecDeque;
+
 use clap::Args;
 use indicatif::ProgressBar;
 use runledger_core::verify::{Finding, Rebuilt, Verified};
@@ -63,10 +65,11 @@ pub struct RebuildArgs {
     pub database: DatabaseArgs,
 }
 
-/// The threads that are meant, page by page.
+/// The threads that are meant, read page by page.
 struct Threads<'a> {
     ledger: &'a SqlLedger,
     one: Option<&'a ThreadId>,
+    page: VecDeque<ThreadId>,
     after: Option<ThreadId>,
     progress: ProgressBar,
 }
@@ -81,17 +84,21 @@ impl<'a> Threads<'a> {
         let count = if one.is_some() { 1 } else { ledger.count_threads().await? };
         let progress = output.bar(doing, 0);
         progress.set_length(count);
-        Ok(Self { ledger, one, after: None, progress })
+        Ok(Self { ledger, one, page: VecDeque::new(), after: None, progress })
     }
 
-    async fn next(&mut self) -> CoreResult<Vec<ThreadId>> {
-        let page = match (self.one, &self.after) {
-            (Some(thread), None) => vec![thread.clone()],
-            (Some(_), Some(_)) => Vec::new(),
-            (None, after) => self.ledger.threads_after(after.as_ref()).await?,
-        };
-        self.after = page.last().cloned().or(self.after.take());
-        Ok(page)
+    /// The next thread; `None` after the last.
+    async fn next(&mut self) -> CoreResult<Option<ThreadId>> {
+        if self.page.is_empty() {
+            self.page = match (self.one, &self.after) {
+                (Some(thread), None) => vec![thread.clone()].into(),
+                (Some(_), Some(_)) => VecDeque::new(),
+                (None, after) => self.ledger.threads_after(after.as_ref()).await?.into(),
+            };
+        }
+        let next = self.page.pop_front();
+        self.after = next.clone().or(self.after.take());
+        Ok(next)
     }
 
     /// What was answered about a thread; none where it was deleted since it was listed.
@@ -166,20 +173,14 @@ pub(crate) async fn verify(
     let stores = ledger.ledger();
     let mut threads = Threads::new(ledger, args.thread.as_ref(), "verifying", output).await?;
     let (mut sum, mut document) = (VerifySum::default(), Document::default());
-    loop {
-        let page = threads.next().await?;
-        if page.is_empty() {
-            break;
-        }
-        for thread in page {
-            let answer = stores.items().verify(&Scope::System, &thread).await;
-            let Some(verified) = threads.answered(answer)? else { continue };
-            sum.add(&verified);
-            if args.json && !verified.is_clean() {
-                document.add(&verified, output)?;
-            } else {
-                findings(&verified, output)?;
-            }
+    while let Some(thread) = threads.next().await? {
+        let answer = stores.items().verify(&Scope::System, &thread).await;
+        let Some(verified) = threads.answered(answer)? else { continue };
+        sum.add(&verified);
+        if args.json && !verified.is_clean() {
+            document.add(&verified, output)?;
+        } else {
+            findings(&verified, output)?;
         }
     }
     threads.progress.finish_and_clear();
@@ -243,28 +244,22 @@ pub(crate) async fn rebuild(
     let stores = ledger.ledger();
     let mut threads = Threads::new(ledger, args.thread.as_ref(), "rebuilding", output).await?;
     let (mut sum, mut document) = (RebuildSum::default(), Document::default());
-    loop {
-        let page = threads.next().await?;
-        if page.is_empty() {
-            break;
+    while let Some(thread) = threads.next().await? {
+        let answer = stores.items().rebuild(&Scope::System, &thread).await;
+        let Some(rebuilt) = threads.answered(answer)? else { continue };
+        sum.threads += 1;
+        sum.events += rebuilt.events;
+        sum.items_before += rebuilt.items_before;
+        sum.items += rebuilt.items;
+        sum.quarantined += rebuilt.quarantined;
+        sum.gaps += rebuilt.gaps.len() as u64 + rebuilt.more_gaps;
+        if rebuilt.quarantined == 0 && rebuilt.gaps.is_empty() {
+            continue;
         }
-        for thread in page {
-            let answer = stores.items().rebuild(&Scope::System, &thread).await;
-            let Some(rebuilt) = threads.answered(answer)? else { continue };
-            sum.threads += 1;
-            sum.events += rebuilt.events;
-            sum.items_before += rebuilt.items_before;
-            sum.items += rebuilt.items;
-            sum.quarantined += rebuilt.quarantined;
-            sum.gaps += rebuilt.gaps.len() as u64 + rebuilt.more_gaps;
-            if rebuilt.quarantined == 0 && rebuilt.gaps.is_empty() {
-                continue;
-            }
-            if args.json {
-                document.add(&rebuilt, output)?;
-            } else {
-                damage(&rebuilt, output)?;
-            }
+        if args.json {
+            document.add(&rebuilt, output)?;
+        } else {
+            damage(&rebuilt, output)?;
         }
     }
     threads.progress.finish_and_clear();

@@ -1,9 +1,6 @@
 //! JSON objects as their fields' text, so that what is imported keeps every digit and escape.
 
-use std::fmt;
-
-use runledger_core::{Decimal, RawJson};
-use serde::de::{MapAccess, Visitor};
+use runledger_core::{Decimal, RawJson, RawObject};
 use serde::{Deserialize, Deserializer};
 
 use super::source::Fault;
@@ -11,25 +8,11 @@ use crate::output::one_line;
 
 /// A JSON object as its fields' text, in order. White space between tokens is dropped.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fields(Vec<(String, RawJson)>);
+pub(crate) struct Fields(RawObject);
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, RawJson>()? {
-                    fields.push((name, compact(&value)));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Object)
+        Ok(Self(RawObject::deserialize(deserializer)?.map(compact)))
     }
 }
 
@@ -41,14 +24,12 @@ impl Fields {
 
     /// The field; of several with the name, the last. `null` is no value.
     pub(crate) fn get(&self, name: &str) -> Option<&RawJson> {
-        let found = self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value);
-        found.filter(|value| value.as_str() != "null")
+        self.0.get(name).filter(|value| value.as_str() != "null")
     }
 
     /// The field where it is a string that is not empty.
     pub(crate) fn string(&self, name: &str) -> Option<String> {
-        let text: String = self.get(name)?.decode_lossy().ok()?;
-        (!text.is_empty()).then_some(text)
+        self.0.string(name)
     }
 
     /// The field as a number that counts something; `path` is the object's own.
@@ -76,32 +57,22 @@ impl Fields {
 
     /// The elements of the field where it is an array.
     pub(crate) fn elements(&self, name: &str) -> Vec<RawJson> {
-        match self.get(name) {
-            Some(value) if value.as_str().starts_with('[') => value.decode().unwrap_or_default(),
-            _ => Vec::new(),
-        }
+        self.get(name).map(RawJson::elements).unwrap_or_default()
     }
 
     /// Takes fields out.
-    pub(crate) fn without(mut self, names: &[&str]) -> Self {
-        self.0.retain(|(key, _)| !names.contains(&key.as_str()));
-        self
+    pub(crate) fn without(self, names: &[&str]) -> Self {
+        Self(self.0.without(names))
     }
 
     /// Adds a field, or replaces the one with that name.
-    pub(crate) fn with(mut self, name: &str, value: RawJson) -> Self {
-        match self.0.iter_mut().rev().find(|(key, _)| key == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
-        }
-        self
+    pub(crate) fn with(self, name: &str, value: RawJson) -> Self {
+        Self(self.0.with(name, value))
     }
 
     /// The object's text.
     pub(crate) fn to_json(&self) -> RawJson {
-        let fields: Vec<String> =
-            self.0.iter().map(|(key, value)| format!("{}:{value}", RawJson::string(key))).collect();
-        RawJson::from_stored(&format!("{{{}}}", fields.join(",")))
+        self.0.to_json()
     }
 }
 

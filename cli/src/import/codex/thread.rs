@@ -197,7 +197,7 @@ impl<'a> Thread<'a> {
         if let Some(context) = context.as_ref().and_then(|event| Members::parse(event.content.as_str())) {
             open.hear(&context);
         }
-        if !self.writer.open_items(&open.run).await?.is_empty() {
+        if self.writer.has_open_items(&open.run).await? {
             open.going_on = self.going_on(&open.run).await?;
         }
         self.turns.insert(open.run.clone());

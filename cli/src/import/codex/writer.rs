@@ -5,10 +5,10 @@
 //! exactly-once is the expected seq: two importers of one file cannot both write the next line.
 
 use runledger_core::{
-    Admission, BLOB_BYTES, Category, Claim, Commit, Event, EventDraft, EventFilter, Expected, ItemFilter,
-    ItemMark, ItemStatus, JournalMark, Ledger, MultitaskStrategy, NewBlob, NewThread, Outcome, Quarantined,
-    RawJson, Receipt, RunId, RunProgress, Scope, SeqRange, ThreadId, Timestamp, Transition, UsageDraft,
-    offload,
+    Admission, BLOB_BYTES, Category, Claim, Commit, Event, EventDraft, EventFilter, Expected, ItemEntry,
+    ItemFilter, ItemMark, ItemStatus, JournalMark, Ledger, MultitaskStrategy, NewBlob, NewThread, Outcome,
+    Quarantined, RawJson, Receipt, RunId, RunProgress, Scope, SeqPage, SeqRange, ThreadId, Timestamp,
+    Transition, UsageDraft, offload,
 };
 
 use crate::Failure;
@@ -252,15 +252,25 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Whether a turn has anything open.
+    pub(crate) async fn has_open_items(&mut self, run: &RunId) -> Result<bool, Failure> {
+        self.flush().await?;
+        let page = self.open_page(run, &SeqRange::after(0, 1)).await?;
+        Ok(!page.items.is_empty())
+    }
+
+    async fn open_page(&self, run: &RunId, range: &SeqRange) -> Result<SeqPage<ItemEntry>, Failure> {
+        let filter = ItemFilter { run_id: Some(run.clone()), status: Some(ItemStatus::InProgress) };
+        Ok(self.ledger.items().list(self.scope, &self.thread, &filter, range).await?)
+    }
+
     /// The records that began what a turn has open.
     pub(crate) async fn open_items(&mut self, run: &RunId) -> Result<Vec<Event>, Failure> {
         self.flush().await?;
-        let filter = ItemFilter { run_id: Some(run.clone()), status: Some(ItemStatus::InProgress) };
         let mut open = Vec::new();
         let mut after = 0;
         loop {
-            let range = SeqRange::after(after, 1_000);
-            let page = self.ledger.items().list(self.scope, &self.thread, &filter, &range).await?;
+            let page = self.open_page(run, &SeqRange::after(after, 1_000)).await?;
             for item in &page.items {
                 after = item.started_seq;
                 open.extend(self.event(item.started_seq).await?);
