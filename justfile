@@ -32,6 +32,10 @@ lint:
 test:
     cargo test {{crates}}
 
+# looks at the pages in a headless Chromium, and leaves pictures in target/screenshots (part of `test`)
+browser:
+    timeout 600 cargo test {{crates}} --test browser
+
 # tests that everything is read the same where another crate switches serde_json/arbitrary_precision on
 precision:
     cargo fmt --manifest-path precision/Cargo.toml -- --check
@@ -40,6 +44,14 @@ precision:
 # breaks things on purpose (short or long) and prints what was broken and what was found
 chaos form="short":
     .ci/chaos {{form}}
+
+# asks a server everything that its document of the API says (short or long), and prints what was answered
+api-fuzz form="short":
+    .ci/api-fuzz {{form}}
+
+# writes gateway/openapi.json anew, which is committed and compared
+openapi:
+    RUNLEDGER_WRITE_OPENAPI=1 cargo test {{crates}} --test gateway -- openapi::
 
 # builds the API documentation, warnings being errors
 doc:
@@ -63,13 +75,13 @@ image:
 
 # runs what must pass each time, with the seconds of each step
 ci:
-    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test precision chaos
+    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test precision chaos api-fuzz
 
 # measures appends and pages (criterion)
 bench *arguments:
     cargo bench --locked -p runledger-persistence {{arguments}}
 
 # runs what takes longer or needs the network, after `just ci`
-ci-long: ci (chaos "long")
+ci-long: ci (chaos "long") (api-fuzz "long")
     cargo deny --all-features --locked check advisories
     cargo bench --locked -p runledger-persistence

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use runledger_core::{
-    Caller, Cursor, Error, EventType, ListRange, OperationKind, OwnerId, RunId, RunStatus, Scope, SeqRange,
-    TaskId, ThreadId, Timestamp, UsageBy,
+    Caller, Cursor, EventType, ListRange, OperationKind, OwnerId, RunId, RunStatus, Scope, SeqRange, TaskId,
+    ThreadId, Timestamp, UsageBy,
 };
 use runledger_migration::DEFAULT_DATABASE_URL;
 
@@ -16,7 +16,9 @@ use crate::command::export::ExportArgs;
 use crate::command::fork::{BlobArgs, ForkArgs};
 use crate::command::prune::PruneArgs;
 use crate::command::search::{ReindexArgs, SearchArgs};
+use crate::command::serve::ServeArgs;
 use crate::command::spool::SpoolArgs;
+use crate::command::token::TokenArgs;
 use crate::command::turns::{ItemsArgs, TurnsArgs};
 use crate::command::upkeep::{BackupArgs, DeletionsArgs, EraseOwnerArgs, VacuumArgs};
 use crate::command::verify::{RebuildArgs, VerifyArgs};
@@ -73,7 +75,7 @@ pub enum Command {
     Fork(ForkArgs),
     /// Write a large part of a payload, which its event only names.
     Blob(BlobArgs),
-    /// Find what was said and what tools returned, newest first.
+    /// Find what was said and what tools returned, newest first; of what is stored as a blob, how it begins is searched.
     Search(SearchArgs),
     /// Make the index of `search` anew, or bring it up to date.
     Reindex(ReindexArgs),
@@ -99,6 +101,10 @@ pub enum Command {
     Vacuum(VacuumArgs),
     /// List or store what journals left on the disk while the database was away.
     Spool(SpoolArgs),
+    /// Serve everything over HTTP: the API, live streams, and pages for a browser.
+    Serve(ServeArgs),
+    /// Make, list or revoke the tokens that `serve` asks for.
+    Token(TokenArgs),
     /// Make or check the database's schema.
     Migrate(runledger_migration::command::MigrateArgs),
 }
@@ -184,7 +190,8 @@ pub enum Format {
     /// Recorded LangChain callbacks, `*.jsonl`.
     Callbacks,
     /// Rollouts of Codex, `*.jsonl` and `*.jsonl.zst`: read line by line, damage is reported; of a file that was
-    /// imported before only what was appended is read.
+    /// imported before only what was appended is read. What a fork goes on from is imported before it, if it lies
+    /// beside it.
     CodexRollout,
 }
 
@@ -413,10 +420,10 @@ pub struct UsageArgs {
     #[arg(long, requires_all = ["by", "thread"], conflicts_with = "run")]
     pub tree: bool,
     /// Only calls that ended on this day or later, in UTC: 2026-11-21, or 2026-11-21T08:00:00Z.
-    #[arg(long, value_name = "DATE", requires = "by", value_parser = |text: &str| date("from", text))]
+    #[arg(long, value_name = "DATE", requires = "by", value_parser = |text: &str| Timestamp::parse_day("from", text))]
     pub from: Option<Timestamp>,
     /// Only calls that ended before this day.
-    #[arg(long, value_name = "DATE", requires = "by", value_parser = |text: &str| date("before", text))]
+    #[arg(long, value_name = "DATE", requires = "by", value_parser = |text: &str| Timestamp::parse_day("before", text))]
     pub before: Option<Timestamp>,
     /// Of a thread: leave out the run that has not ended.
     #[arg(long, conflicts_with = "by")]
@@ -429,14 +436,6 @@ pub struct UsageArgs {
     pub cursor: Option<String>,
     #[command(flatten)]
     pub reader: ReaderArgs,
-}
-
-/// A day, or a moment of one.
-fn date(field: &'static str, text: &str) -> runledger_core::Result<Timestamp> {
-    let moment = if text.contains(['T', 't', ' ']) { text.to_owned() } else { format!("{text}T00:00:00Z") };
-    Timestamp::parse(field, &moment).map_err(|_| {
-        Error::invalid(field, format!("{text:?} is no date; give 2026-11-21 or 2026-11-21T08:00:00Z"))
-    })
 }
 
 /// Arguments of `replay`.
@@ -462,7 +461,7 @@ impl Command {
     /// Whether errors are to be JSON too.
     pub(crate) fn wants_json(&self) -> bool {
         match self {
-            Self::Demo(_) | Self::Migrate(_) | Self::Export(_) => false,
+            Self::Demo(_) | Self::Migrate(_) | Self::Export(_) | Self::Serve(_) => false,
             Self::Import(args) => args.json,
             Self::Threads(args) => args.reader.json,
             Self::Runs(args) => args.reader.json,
@@ -490,6 +489,7 @@ impl Command {
             Self::Backup(_) => false,
             Self::Vacuum(args) => args.json,
             Self::Spool(args) => args.wants_json(),
+            Self::Token(args) => args.wants_json(),
         }
     }
 }

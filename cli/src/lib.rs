@@ -9,7 +9,6 @@
 //! | `command` | one room per command |
 //! | `import` | recordings of other systems: files to plans, plans to commits |
 //! | `output` | text and JSON, tables, harmless for a terminal |
-//! | `wire` | records in the shapes programs read |
 //! | `money` | dollars by their digits |
 //! | `database` | opening the database, and who may make a schema |
 //! | `failure` | errors and exit codes |
@@ -21,7 +20,6 @@ mod failure;
 mod import;
 mod money;
 mod output;
-mod wire;
 
 use std::process::ExitCode;
 
@@ -38,7 +36,9 @@ pub use command::export::{ExportArgs, Shape};
 pub use command::fork::{BlobArgs, ForkArgs, ItemOfRun};
 pub use command::prune::PruneArgs;
 pub use command::search::{ReindexArgs, SearchArgs};
+pub use command::serve::ServeArgs;
 pub use command::spool::{SpoolArgs, SpoolCommand, SpoolListArgs, SpoolRecoverArgs};
+pub use command::token::{TokenArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs};
 pub use command::turns::{First, ItemsArgs, TurnsArgs, View};
 pub use command::upkeep::{BackupArgs, DeletionsArgs, EraseOwnerArgs, VacuumArgs};
 pub use command::verify::{RebuildArgs, VerifyArgs};
@@ -99,6 +99,8 @@ async fn dispatch(command: &Command, output: &mut Output) -> Result<(), Failure>
         Command::Copy(args) => command::copy::run(args, output).await,
         Command::Prune(args) => command::prune::run(args, output).await,
         Command::Spool(args) => command::spool::run(args, output).await,
+        Command::Serve(args) => command::serve::run(args, output).await,
+        Command::Token(args) => command::token::run(args, output).await,
         Command::Deletions(args) => {
             let ledger = database::open(&args.database.database_url).await?;
             closing(&ledger, command::upkeep::deletions(args, &ledger, output).await).await

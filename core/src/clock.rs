@@ -53,6 +53,15 @@ impl Timestamp {
             .map_err(|_| Error::invalid(field, format!("{text:?} is not in the years 0 to 9999 of UTC")))
     }
 
+    /// Reads RFC 3339, or a day as `2026-11-21`, which begins at midnight in UTC.
+    pub fn parse_day(field: &'static str, text: &str) -> Result<Self> {
+        let moment =
+            if text.contains(['T', 't', ' ']) { text.to_owned() } else { format!("{text}T00:00:00Z") };
+        Self::parse(field, &moment).map_err(|_| {
+            Error::invalid(field, format!("{text:?} is no date; give 2026-11-21 or 2026-11-21T08:00:00Z"))
+        })
+    }
+
     /// The moment as chrono knows it.
     #[must_use]
     pub fn to_chrono(self) -> DateTime<Utc> {

@@ -110,6 +110,10 @@ macro_rules! id_types {
 }
 
 id_types! {
+    /// A token of an API.
+    ApiTokenId = "token_id";
+    /// A piece of feedback. Unique within its thread.
+    FeedbackId = "feedback_id";
     /// One conversation, the owner of one log.
     ThreadId = "thread_id";
     /// One execution of an agent on a thread.

@@ -62,6 +62,8 @@ mod id;
 mod json;
 mod memory;
 mod number;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod page;
 mod raw_object;
 pub mod record;
@@ -81,8 +83,8 @@ pub use commit::{
 };
 pub use error::{Applied, BoxError, Error, ErrorKind, Result};
 pub use id::{
-    AgentRunId, AssistantId, CallId, ImportSource, InteractionId, ItemId, MAX_ID_BYTES, OwnerId,
-    QuarantineId, RunId, SourceId, TaskId, ThreadId, WorkerId,
+    AgentRunId, ApiTokenId, AssistantId, CallId, FeedbackId, ImportSource, InteractionId, ItemId,
+    MAX_ID_BYTES, OwnerId, QuarantineId, RunId, SourceId, TaskId, ThreadId, WorkerId,
 };
 pub use json::RawJson;
 pub use memory::MemoryLedger;

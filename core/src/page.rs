@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, RunId, ThreadId, Timestamp};
+use crate::{Error, Result, RunId, Thread, ThreadId, Timestamp};
 
 /// The most rows in one page.
 pub const MAX_LIMIT: u32 = 1_000;
@@ -106,12 +106,17 @@ impl SeqScan {
     }
 }
 
+/// How a cursor says on which side of a list of threads it is.
+const PINNED: &str = "pinned";
+const NOT_PINNED: &str = "other";
+
 fn invalid_cursor() -> Error {
     Error::invalid("cursor", "was not returned by this listing; leave it out to start anew")
 }
 
 /// Rows of a log in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeqPage<T> {
     /// The rows, ascending by seq.
     pub items: Vec<T>,
@@ -122,6 +127,7 @@ pub struct SeqPage<T> {
 
 /// A position in a newest-first listing. Opaque; valid for the listing that returned it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Cursor(String);
 
@@ -136,6 +142,29 @@ impl Cursor {
     #[must_use]
     pub fn at_run(created_at: Timestamp, run: &RunId, thread: &ThreadId) -> Self {
         Self::at_pair(created_at, run.as_str(), thread.as_str())
+    }
+
+    /// The position of a thread in a list where pinned ones come first.
+    #[must_use]
+    pub fn at_thread(thread: &Thread) -> Self {
+        Self::at_place(thread.pinned, thread.updated_at, &thread.thread_id)
+    }
+
+    /// The same by what such a list is ordered by, for those who implement a store.
+    #[must_use]
+    pub fn at_place(pinned: bool, updated_at: Timestamp, thread: &ThreadId) -> Self {
+        Self::at_pair(updated_at, if pinned { PINNED } else { NOT_PINNED }, thread.as_str())
+    }
+
+    /// Whether the thread of a cursor of [`Cursor::at_thread`] is pinned, its time and its id, for those who
+    /// implement a store.
+    pub fn thread_position(&self) -> Result<(bool, Timestamp, &str)> {
+        let (at, rank, thread) = self.pair_position()?;
+        match rank {
+            PINNED => Ok((true, at, thread)),
+            NOT_PINNED => Ok((false, at, thread)),
+            _ => Err(invalid_cursor()),
+        }
     }
 
     /// The position of a row that two ids tell apart from others of its time.
@@ -233,6 +262,7 @@ impl ListRange {
 
 /// Rows of a listing, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -250,6 +280,15 @@ impl<T> Page<T> {
         rows.truncate(limit as usize);
         let next_cursor = if has_more { rows.last().map(cursor_of) } else { None };
         Self { items: rows, has_more, next_cursor }
+    }
+
+    /// Where the rows end only because no more were looked at, says that the listing goes on after `edge`.
+    #[must_use]
+    pub fn going_on_after(self, edge: Option<Cursor>) -> Self {
+        match (self.next_cursor, edge) {
+            (None, Some(edge)) => Self { items: self.items, has_more: true, next_cursor: Some(edge) },
+            (next_cursor, _) => Self { next_cursor, ..self },
+        }
     }
 }
 
@@ -273,6 +312,19 @@ mod tests {
         assert_eq!(Cursor::parse(cursor.as_str()).unwrap().position().unwrap(), (at, "a:b"));
         for text in ["", "x", "12", "12:", "x:id", "99999999999999999999:id"] {
             assert_eq!(Cursor::parse(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text}");
+        }
+    }
+
+    #[test]
+    fn cursors_of_threads_say_on_which_side_they_are() {
+        let at = Timestamp::from_unix_micros(1_234_567).unwrap();
+        for (rank, pinned) in [(PINNED, true), (NOT_PINNED, false)] {
+            let cursor = Cursor::parse(Cursor::at_pair(at, rank, "1:t").as_str()).unwrap();
+            assert_eq!(cursor.thread_position().unwrap(), (pinned, at, "1:t"));
+        }
+        for text in ["1:t1", "1:6:pinned", "1:5:pinnedt", "1:6:PINNEDt", "1:5:other", "1:1:rt"] {
+            let error = Cursor::parse(text).unwrap().thread_position().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
         }
     }
 

@@ -38,6 +38,11 @@ impl RawObject {
         if json.is_object() { json.decode().ok() } else { None }
     }
 
+    /// The fields in order, repeated ones too.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &RawJson)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The field's text; of several with the name, the last.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&RawJson> {

@@ -75,6 +75,17 @@ macro_rules! text_enum {
                 Ok(Self::from_stored(&text))
             }
         }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            /// Any text: a newer version may write what this one does not know.
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                $crate::openapi::text(&[ $( $text ),+ ])
+            }
+        }
     };
 }
 

@@ -8,12 +8,12 @@
 use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 use runledger_core::{
-    AgentMessage, AgentRun, AgentRunId, AgentRunStatus, AgentStep, AgentUsage, CallId, Caller, Category,
-    CollabAgentCall, CommandExecution, CompactionNote, DynamicToolCall, Event, EventType, FileChange,
-    FileEdit, HookFragment, HookPrompt, ImageGeneration, ImageView, Item, ItemBody, ItemEntry, ItemError,
-    ItemId, ItemKind, ItemMark, ItemStatus, McpToolCall, Origin, OwnerId, Plan, RawJson, ReasoningText,
-    ReviewEntered, ReviewExited, RunId, StepKind, SubAgentActivity, TaskId, ThreadId, Timestamp, ToolCall,
-    ToolRequest, UserMessage, WebSearch,
+    AgentMessage, AgentRun, AgentRunId, AgentRunStatus, AgentStep, AgentUsage, ApiToken, ApiTokenId, CallId,
+    Caller, Category, CollabAgentCall, CommandExecution, CompactionNote, DynamicToolCall, Event, EventType,
+    Feedback, FeedbackId, FileChange, FileEdit, HookFragment, HookPrompt, ImageGeneration, ImageView, Item,
+    ItemBody, ItemEntry, ItemError, ItemId, ItemKind, ItemMark, ItemStatus, McpToolCall, Origin, OwnerId,
+    Plan, Rating, RawJson, ReasoningText, ReviewEntered, ReviewExited, RunId, StepKind, SubAgentActivity,
+    TaskId, ThreadId, Timestamp, ToolCall, ToolRequest, UserMessage, WebSearch,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -262,6 +262,32 @@ fn an_agent_run_has_one_shape() {
 }
 
 /// Where a message is from stands in the event's metadata.
+#[test]
+fn feedback_and_tokens_have_one_shape() {
+    let feedback = Feedback {
+        thread_id: ThreadId::new("thread-1").unwrap(),
+        feedback_id: FeedbackId::new("feedback-1").unwrap(),
+        run_id: RunId::new("run-1").unwrap(),
+        item_id: Some(ItemId::new("item-1").unwrap()),
+        owner_id: Some(OwnerId::new("alice").unwrap()),
+        rating: Rating::Down,
+        comment: Some("not what I asked".to_owned()),
+        created_at: at(1),
+        updated_at: at(2),
+    };
+    insta::assert_snapshot!("feedback", round_trip(&feedback));
+    let token = ApiToken {
+        token_id: ApiTokenId::new("token-1").unwrap(),
+        token_hash: "0".repeat(64),
+        owner_id: None,
+        label: Some("laptop".to_owned()),
+        created_at: at(1),
+        expires_at: Some(at(2)),
+        revoked_at: None,
+    };
+    insta::assert_snapshot!("api_token", round_trip(&token));
+}
+
 #[test]
 fn origins_have_their_words() {
     let words: Vec<&str> = Origin::KNOWN.iter().map(Origin::as_str).collect();

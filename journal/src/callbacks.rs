@@ -98,6 +98,9 @@ pub struct LlmNewToken<'a> {
     pub context: Context<'a>,
     /// Text, or an array of content blocks.
     pub token: &'a RawJson,
+    /// The chunk it came with, or its message: `{"id", "additional_kwargs", "tool_call_chunks"}`. Its id is the one that
+    /// the whole answer will have; without one it is taken to be LangChain's, made of the call's.
+    pub chunk: Option<&'a RawJson>,
 }
 
 /// A model answered.
@@ -264,7 +267,7 @@ pub trait RuntimeCallbacks: Send + Sync {
     fn on_chat_model_start(&self, start: ChatModelStart<'_>) {}
     /// A text model was called.
     fn on_llm_start(&self, start: LlmStart<'_>) {}
-    /// A model sent a piece of its answer.
+    /// A model sent a piece of its answer. Those who listen hear it; it is recorded nowhere.
     fn on_llm_new_token(&self, token: LlmNewToken<'_>) {}
     /// A model answered.
     fn on_llm_end(&self, end: LlmEnd<'_>) {}

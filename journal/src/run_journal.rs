@@ -8,18 +8,18 @@ use runledger_core::view::transcript::Told;
 use runledger_core::{
     Abort, Applied, Caller, Category, ClaimedItem, Commit, Compaction, ContentText, Error, ErrorKind,
     EventDraft, EventType, Fold, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, Limits,
-    NewInteraction, NewRun, Origin, Outcome, PendingCall, RawJson, Reservation, Reserve, ReservedFor, Result,
-    Run, RunId, RunStatus, Scope, ThreadId, Timestamp, ToolCall, Transition, UserMessage, WhenTaken,
-    event_type,
+    LiveDelta, NewInteraction, NewRun, Origin, Outcome, PendingCall, RawJson, Reservation, Reserve,
+    ReservedFor, Result, Run, RunId, RunStatus, Scope, ThreadId, Timestamp, ToolCall, Transition,
+    UserMessage, WhenTaken, event_type,
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::callbacks::{
-    ChainEnd, ChainStart, ChatModelStart, ExternalUsage, Failed, ItemRecord, LlmEnd, LlmStart,
+    ChainEnd, ChainStart, ChatModelStart, ExternalUsage, Failed, ItemRecord, LlmEnd, LlmNewToken, LlmStart,
     MiddlewareRecord, RuntimeCallbacks, SubagentRecord, ToolEnd, ToolError, ToolStart,
 };
-use crate::mapping::{Billing, Counting, Mapper, Recorded, resumed};
+use crate::mapping::{Billing, Counting, Mapper, Piece, Recorded, resumed};
 use crate::pricing::Pricer;
 use crate::queue::{Entry, FinishEntry, Shared, Size};
 use crate::report::{FinishedRun, Report};
@@ -606,6 +606,18 @@ impl RuntimeCallbacks for RunJournal {
     }
     fn on_llm_start(&self, start: LlmStart<'_>) {
         self.shared.record(|mapper| mapper.llm_start(&start));
+    }
+    fn on_llm_new_token(&self, token: LlmNewToken<'_>) {
+        let signal = self.ledger.events().signal();
+        let Run { thread_id, run_id, .. } = &self.run;
+        if !signal.is_heard(thread_id) {
+            return;
+        }
+        let pieces = self.shared.lock().mapper.pieces(&token);
+        for Piece { item_id, kind, text } in pieces {
+            let (thread_id, run_id) = (thread_id.clone(), run_id.clone());
+            signal.say(LiveDelta { thread_id, run_id, item_id, kind, text });
+        }
     }
     fn on_llm_end(&self, end: LlmEnd<'_>) {
         self.shared.record(|mapper| mapper.llm_end(&end));

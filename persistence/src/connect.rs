@@ -26,6 +26,7 @@ use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
 use crate::patience::{GivenUp, Patience, Patient};
 use crate::sql::walk::Walk;
+use crate::watch::Watch;
 use crate::{schema_check, sql};
 
 /// How often a transaction that lost against another is tried.
@@ -71,6 +72,18 @@ pub enum Pooler {
     Transaction,
 }
 
+/// Whether processes tell each other of appends (PostgreSQL). Without, followers of a log learn of another process's
+/// appends when they look, an interval later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Notifications {
+    /// They do: appends are told on the channel `runledger_appended`, at most 20 times a second, and heard on a
+    /// connection that is open while somebody follows a log.
+    #[default]
+    On,
+    /// They do not.
+    Off,
+}
+
 /// Where a ledger is and how it is used.
 #[derive(Clone)]
 pub struct Config {
@@ -94,6 +107,8 @@ pub struct Config {
     pub limits: Limits,
     /// What stands between this process and a PostgreSQL server.
     pub pooler: Pooler,
+    /// Whether processes tell each other of appends.
+    pub notifications: Notifications,
 }
 
 impl Config {
@@ -110,6 +125,7 @@ impl Config {
             lanes: 2,
             limits: Limits::default(),
             pooler: Pooler::default(),
+            notifications: Notifications::default(),
         }
     }
 
@@ -142,6 +158,12 @@ impl Config {
     pub fn with_pooler(self, pooler: Pooler) -> Self {
         Self { pooler, ..self }
     }
+
+    /// With or without telling other processes of appends (PostgreSQL).
+    #[must_use]
+    pub fn with_notifications(self, notifications: Notifications) -> Self {
+        Self { notifications, ..self }
+    }
 }
 
 impl fmt::Debug for Config {
@@ -156,6 +178,7 @@ impl fmt::Debug for Config {
             .field("lanes", &self.lanes)
             .field("limits", &self.limits)
             .field("pooler", &self.pooler)
+            .field("notifications", &self.notifications)
             .finish()
     }
 }
@@ -213,6 +236,7 @@ pub struct Connecting {
     opener: Opener,
     patience: Patience,
     given_up: GivenUp,
+    watch: Option<Watch>,
 }
 
 impl Connecting {
@@ -241,7 +265,7 @@ impl Connecting {
             return Err(error);
         }
         let lanes = if self.dialect == Dialect::Sqlite { 1 } else { self.config.lanes.max(1) };
-        let signal = AppendSignal::default();
+        let signal = self.watch.as_ref().map_or_else(AppendSignal::default, Watch::signal);
         let database = Arc::new(Database {
             lanes: Lanes::start(lanes, &self.opener, &signal),
             in_memory: matches!(self.opener, Opener::Memory(_)),
@@ -251,6 +275,7 @@ impl Connecting {
             dialect: self.dialect,
             limits: self.config.limits,
             signal,
+            watch: self.watch,
         });
         Ok(SqlLedger { ledger: sql::ledger(&database), database })
     }
@@ -287,10 +312,15 @@ impl SqlLedger {
     }
 
     /// Waits for the appends that were handed in, and closes every connection. A SQLite file is
-    /// left without its log. Later calls are answered with `Unavailable`.
+    /// left without its log. Later calls are answered with `Unavailable`, and so are those who follow logs.
     pub async fn close(&self) {
         let database = &self.database;
         database.lanes.close().await;
+        // Whoever follows a log is told, and waits for a database no more.
+        database.signal.close();
+        if let Some(watch) = &database.watch {
+            watch.close().await;
+        }
         // A failure to say goodbye changes nothing: everything is committed, and the next start
         // moves a log that is still there.
         if database.dialect == Dialect::Sqlite && !database.in_memory {
@@ -320,6 +350,8 @@ pub(crate) struct Database {
     pub(crate) dialect: Dialect,
     pub(crate) limits: Limits,
     pub(crate) signal: AppendSignal,
+    /// What other processes are told and heard by, where the database can do that.
+    pub(crate) watch: Option<Watch>,
     lanes: Lanes,
     in_memory: bool,
 }
@@ -471,6 +503,13 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
             (options.clone(), options.options(of_lanes))
         }
     };
+    let watch = (config.notifications == Notifications::On).then(|| {
+        let hears = config.pooler == Pooler::Session;
+        // What it commits is a notification, which no loss of power can lose.
+        let options = options.clone();
+        let options = if hears { options.options([("synchronous_commit", "off")]) } else { options };
+        Watch::new(options, hears)
+    });
     let given_up = GivenUp::default();
     let pool =
         |most, acquire| given_up.watch(PgPoolOptions::new().max_connections(most).acquire_timeout(acquire));
@@ -490,6 +529,7 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
         opener: Opener::Postgres(Box::new(lane), patience),
         patience,
         given_up,
+        watch,
         config,
     })
 }
@@ -542,6 +582,7 @@ async fn open_memory(config: Config, options: SqliteConnectOptions) -> Result<Co
         opener: Opener::Memory(pool),
         patience: Patience::default(),
         given_up: GivenUp::default(),
+        watch: None,
         config,
     })
 }
@@ -573,6 +614,7 @@ async fn open_file(config: Config, options: SqliteConnectOptions) -> Result<Conn
         opener: Opener::File(Box::new(options)),
         patience: Patience::default(),
         given_up: GivenUp::default(),
+        watch: None,
         config,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runledger_core::{Error, Result, Timestamp};
+use runledger_core::{Error, RawJson, Result, Timestamp};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{DatabaseBackend, Value};
 
@@ -65,6 +65,49 @@ pub(crate) fn jsonb(backend: DatabaseBackend, document: &str) -> Expr {
         DatabaseBackend::Postgres => Expr::val(document).cast_as("jsonb"),
         _ => Expr::val(document),
     }
+}
+
+/// What a JSON value is to be, where a database that keeps documents as text is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JsonLike {
+    Null,
+    True,
+    False,
+    Number(i64),
+    Text(String),
+}
+
+/// That the document of a jsonb column has `value` under `key` at its top level. As text it is enough that one of
+/// several under a repeated key is like it, and a number is compared as the nearest of 64 bits.
+pub(crate) fn json_has(
+    backend: DatabaseBackend,
+    column: &str,
+    key: &str,
+    value: &RawJson,
+    like: JsonLike,
+) -> Expr {
+    if backend == DatabaseBackend::Postgres {
+        let sql = format!("({column} -> CAST($1 AS text)) = CAST($2 AS jsonb)");
+        return Expr::cust_with_values(sql, [Value::from(key), value.as_str().into()]);
+    }
+    let mut values: Vec<Value> = vec![key.into()];
+    let is = match like {
+        JsonLike::Null => "j.type = 'null'",
+        JsonLike::True => "j.type = 'true'",
+        JsonLike::False => "j.type = 'false'",
+        JsonLike::Number(number) => {
+            values.extend([number.into(), number.into()]);
+            "(j.type = 'integer' AND j.atom = ? OR j.type = 'real' AND j.atom = CAST(? AS real))"
+        }
+        JsonLike::Text(text) => {
+            values.push(text.into());
+            "j.type = 'text' AND j.atom = ?"
+        }
+    };
+    Expr::cust_with_values(
+        format!("EXISTS (SELECT 1 FROM json_each({column}) AS j WHERE j.key = ? AND {is})"),
+        values,
+    )
 }
 
 /// The day of a time in UTC, as `2026-11-21`.

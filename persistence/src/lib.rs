@@ -44,6 +44,7 @@
 //! | `commit` | the one write: lanes that hold a connection, groups, the statements |
 //! | `entity` | the tables as SeaORM sees them, and records of their rows |
 //! | `sql` | the stores, one module per trait |
+//! | `watch` | telling other processes of appends, and hearing of theirs |
 //! | [`jsonl`] | the log in files, without a database |
 //! | [`archive`] | whole threads in files, and copies of whole ledgers |
 //! | `backup` | a copy of a SQLite file in use, and its free space given back |
@@ -76,8 +77,9 @@ mod patience;
 pub mod retention;
 mod schema_check;
 mod sql;
+mod watch;
 
-pub use connect::{Config, Connecting, Durability, Pooler, SqlLedger, connect, redacted};
+pub use connect::{Config, Connecting, Durability, Notifications, Pooler, SqlLedger, connect, redacted};
 
 /// The example of the README, so that it is compiled.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! Whether the database has the schema this version writes. A look, never a change.
 
 use runledger_core::{Error, Result};
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, Statement};
+use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 
 use crate::error_map;
 
@@ -12,7 +12,7 @@ pub(crate) const NEEDED: [&str; 1] = ["m20261121_000001_ledger"];
 const TABLE: &str = "runledger_migrations";
 
 /// [`Error::SchemaMismatch`] unless exactly the migrations this version needs were applied.
-pub(crate) async fn check(database: &DatabaseConnection) -> Result<()> {
+pub(crate) async fn check(database: &impl ConnectionTrait) -> Result<()> {
     let applied = applied(database).await?;
     if applied == NEEDED {
         return Ok(());
@@ -29,7 +29,7 @@ pub(crate) fn mismatch(found: String) -> Error {
     Error::SchemaMismatch { found, needed: NEEDED.join(", ") }
 }
 
-async fn applied(database: &DatabaseConnection) -> Result<Vec<String>> {
+async fn applied(database: &impl ConnectionTrait) -> Result<Vec<String>> {
     const OPERATION: &str = "to read the schema's version";
     let backend = database.get_database_backend();
     let exists = match backend {

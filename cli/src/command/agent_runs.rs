@@ -5,12 +5,12 @@ use runledger_core::{
     AgentMatch, AgentRun, AgentRunFilter, AgentRunId, AgentRunStatus, AgentStep, ContentText as _, Ledger,
     RawJson, StepKind, Timestamp,
 };
+use runledger_gateway::wire::WirePage;
 use serde::Deserialize;
 
 use super::readers::{finish, moment};
 use crate::args::{ListArgs, ReaderArgs};
 use crate::output::{Align, Output, Style, Table, Tone, grouped, one_line, printable};
-use crate::wire::WirePage;
 use crate::{Failure, money};
 
 /// How much of arguments and of a result a step shows.

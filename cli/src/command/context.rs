@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runledger_core::view::context::{ContextMessage, ContextWindow, MessageBody};
-use runledger_core::{
-    Compaction, ContentText as _, Error, Fold, ItemId, Ledger, RawJson, RunId, ThreadId, ToolCall,
-};
+use runledger_core::{Compaction, ContentText as _, Error, Fold, Ledger, ThreadId, ToolCall};
+use runledger_gateway::wire::{WireWindow, message_kind};
 use serde::Serialize;
 
 use crate::Failure;
@@ -66,25 +65,6 @@ fn parse_seqs(text: &str) -> Result<Seqs, Error> {
     ranges.collect::<Result<_, _>>().map(Seqs)
 }
 
-/// A message as programs read it.
-#[derive(Debug, Serialize)]
-struct WireMessage<'a> {
-    seq: u64,
-    run_id: Option<&'a RunId>,
-    item_id: Option<&'a ItemId>,
-    kind: &'static str,
-    content: &'a RawJson,
-}
-
-#[derive(Debug, Serialize)]
-struct WireWindow<'a> {
-    thread_id: &'a ThreadId,
-    compact_seq: Option<u64>,
-    last_compact_seq: Option<u64>,
-    system_prompt: Option<&'a str>,
-    messages: Vec<WireMessage<'a>>,
-}
-
 /// `context`.
 pub(crate) async fn show(args: &ContextArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
     let window = ledger.context().load(&args.reader.scope(), &args.thread).await?;
@@ -92,13 +72,7 @@ pub(crate) async fn show(args: &ContextArgs, ledger: &Ledger, output: &mut Outpu
         return output.json(&window.to_openai_chat());
     }
     if args.reader.json {
-        return output.json(&WireWindow {
-            thread_id: &window.thread_id,
-            compact_seq: window.compact_seq,
-            last_compact_seq: window.last_compact_seq,
-            system_prompt: window.system_prompt.as_deref(),
-            messages: window.messages.iter().map(wire).collect(),
-        });
+        return output.json(&WireWindow::from(window));
     }
     let mut table = Table::new(&[
         ("seq", Align::Right),
@@ -111,7 +85,7 @@ pub(crate) async fn show(args: &ContextArgs, ledger: &Ledger, output: &mut Outpu
     }
     for message in &window.messages {
         let run = message.event.run_id.as_ref().map_or("-", |run| run.as_str());
-        table.row(&[&message.seq().to_string(), kind(&message.body), run, &said(message)]);
+        table.row(&[&message.seq().to_string(), message_kind(&message.body), run, &said(message)]);
     }
     output.table(&table)?;
     let unanswered = window.calls().iter().filter(|call| call.answered_by.is_none()).count();
@@ -119,28 +93,6 @@ pub(crate) async fn show(args: &ContextArgs, ledger: &Ledger, output: &mut Outpu
         output.note(format!("{unanswered} of its tool calls have no result yet"))?;
     }
     Ok(())
-}
-
-fn wire(message: &ContextMessage) -> WireMessage<'_> {
-    WireMessage {
-        seq: message.seq(),
-        run_id: message.event.run_id.as_ref(),
-        item_id: message.event.item.as_ref().map(|item| &item.item_id),
-        kind: kind(&message.body),
-        content: &message.event.content,
-    }
-}
-
-fn kind(body: &MessageBody) -> &'static str {
-    match body {
-        MessageBody::User(_) => "user",
-        MessageBody::Agent(_) => "agent",
-        MessageBody::Tool(_) => "tool",
-        MessageBody::Reasoning(_) => "reasoning",
-        MessageBody::Note(_) => "note",
-        MessageBody::Prompt(_) => "prompt",
-        MessageBody::Other => "other",
-    }
 }
 
 /// What a message says, on one line.
@@ -199,23 +151,14 @@ pub(crate) async fn compact(args: &CompactArgs, ledger: &Ledger, output: &mut Ou
     }
     // Checked for the dry run, too.
     window.fold(&seqs)?;
-    let run = window.messages.iter().max_by_key(|message| message.seq());
-    let Some(run) = run.and_then(|newest| newest.event.run_id.clone()) else {
+    let Some(run) = window.last_run() else {
         return Err(Failure::Usage("the thread has no run that the note could belong to".to_owned()));
     };
     let after = window.messages.len() - seqs.len() + 1;
     let compaction = if args.dry_run {
         None
     } else {
-        let is_folded = |message: &&ContextMessage| seqs.contains(&message.seq());
-        let contents = |message: &ContextMessage| estimated_tokens(message.event.content.as_str());
-        let before_tokens = window.messages.iter().map(contents).sum::<u64>();
-        let folded = window.messages.iter().filter(is_folded).map(contents).sum::<u64>();
-        let fold = Fold {
-            before_tokens,
-            after_tokens: before_tokens - folded + estimated_tokens(&note),
-            ..Fold::new(&window, run, seqs.clone(), &note)
-        };
+        let fold = Fold::estimated(&window, run, seqs.clone(), &note);
         Some(ledger.fold(&scope, fold).await?)
     };
     if args.reader.json {
@@ -234,12 +177,6 @@ pub(crate) async fn compact(args: &CompactArgs, ledger: &Ledger, output: &mut Ou
         grouped(after as u64),
         grouped(window.messages.len() as u64),
     ))
-}
-
-/// Tokens of a message, by a rule of thumb: one for four bytes, and four for what stands around it. Whoever
-/// folds by hand has no model to count with.
-fn estimated_tokens(text: &str) -> u64 {
-    4 + text.len() as u64 / 4
 }
 
 fn chosen(args: &CompactArgs, window: &ContextWindow) -> BTreeSet<u64> {

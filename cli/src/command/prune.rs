@@ -29,7 +29,7 @@ makes its files smaller.";
 #[command(after_long_help = HELP)]
 pub struct PruneArgs {
     /// How long ago a run must have ended: a number of days, hours, minutes or seconds, as in 30d, 12h, 90m, 45s.
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = |text: &str| span("older_than", text))]
     pub older_than: Duration,
 
     /// Only events of this category: message, reasoning, lifecycle, trace, middleware, context, outputs, workspace,
@@ -65,10 +65,10 @@ impl PruneArgs {
     }
 }
 
-/// Reads an age: a whole number and its unit.
-fn age(text: &str) -> Result<Duration, Error> {
+/// Reads a span of time: a whole number and its unit.
+pub(crate) fn span(field: &'static str, text: &str) -> Result<Duration, Error> {
     let refused =
-        |reason: &str| Error::invalid("older_than", format!("{text:?} {reason}; give 30d, 12h, 90m or 45s"));
+        |reason: &str| Error::invalid(field, format!("{text:?} {reason}; give 30d, 12h, 90m or 45s"));
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {
@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn ages_are_numbers_with_a_unit() {
-        let seconds = |text| age(text).map(|age| age.as_secs()).map_err(|error| error.to_string());
+        let seconds =
+            |text| span("older_than", text).map(|age| age.as_secs()).map_err(|error| error.to_string());
         assert_eq!(
             ["30d", "12h", "90m", "45s", "0d", "36525d"].map(seconds),
             [2_592_000, 43_200, 5_400, 45, 0, 3_155_760_000].map(Ok)

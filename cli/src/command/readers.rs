@@ -7,10 +7,10 @@ use runledger_core::{
     Category, ContentText as _, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId, RunVisibility,
     Scope, SeqPage, SeqRange, ThreadFilter, ThreadId,
 };
+use runledger_gateway::wire::{WirePage, WireRun, WireSeqPage, wire_status};
 
 use crate::args::{EventsArgs, LogArgs, RunsArgs, ThreadsArgs};
 use crate::output::{Align, Output, Table, grouped, one_line};
-use crate::wire::{WirePage, WireRun, WireSeqPage, wire_status};
 use crate::{Failure, money};
 
 /// How much of a payload a table shows.
@@ -147,7 +147,7 @@ fn log(
     what: &str,
 ) -> Result<(), Failure> {
     if json {
-        return output.json(&WireSeqPage::new(page, range, |event| event.seq));
+        return output.json(&WireSeqPage::new(page.clone(), range, |event| event.seq));
     }
     let mut table = Table::new(&[
         ("seq", Align::Right),

@@ -9,13 +9,13 @@ use runledger_core::{
     MAX_LIMIT, ONCE_TERMINAL, RawJson, ReasoningText, Run, RunFilter, RunId, RunTotals, Scope, ThreadId,
     ToolCall, UserMessage, event_type,
 };
+use runledger_gateway::wire::{WireRun, wire_status};
 
 use crate::args::ReplayArgs;
 use crate::command::log::Log;
 use crate::command::readers::moment;
 use crate::import::counted;
 use crate::output::{Output, Tone, grouped, one_line, printable};
-use crate::wire::{WireRun, wire_status};
 use crate::{Failure, money};
 
 /// Characters shown of a message.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use runledger_core::{Ledger, Scope};
+use runledger_gateway::wire::WirePage;
 use runledger_journal::spool::{self, ListedSpool, Recovered, Recovery, RecoveryReport, SpoolState};
 
 use crate::args::DatabaseArgs;
 use crate::command::readers::moment;
 use crate::import::counted;
 use crate::output::{Align, Output, Table, grouped};
-use crate::wire::WirePage;
 use crate::{Failure, database};
 
 /// How long a database that is away is waited for.

@@ -2,16 +2,15 @@
 
 use clap::{Args, ValueEnum};
 use runledger_core::{
-    Contents, Cursor, Item, ItemFilter, ItemId, ItemPage, ItemQuery, ItemSeq, ItemStatus, Ledger, ListOrder,
-    RawJson, RunId, RunVisibility, SeqRange, ThreadId, Timestamp, TurnPage, TurnQuery, TurnStart, TurnView,
+    Contents, Cursor, Item, ItemFilter, ItemId, ItemQuery, ItemSeq, ItemStatus, Ledger, ListOrder, RunId,
+    RunVisibility, SeqRange, ThreadId, TurnPage, TurnQuery, TurnStart, TurnView,
 };
-use serde::Serialize;
+use runledger_gateway::wire::{WireItemPage, WireTurnPage, wire_status};
 
 use super::readers::{finish, moment};
 use crate::Failure;
 use crate::args::ReaderArgs;
 use crate::output::{Align, Output, Table, grouped, one_line};
-use crate::wire::{WireRun, wire_status};
 
 /// How much of a payload a table shows.
 const PREVIEW: usize = 120;
@@ -149,7 +148,7 @@ pub struct ItemsArgs {
     pub before: Option<u64>,
 
     /// Only items that began or ended after this seq, in the order of their last change: the
-    /// `next_after_updated` of the page before.
+    /// `next_updated_after` of the page before.
     #[arg(long, value_name = "SEQ", conflicts_with_all = ["after", "before"])]
     pub after_updated: Option<u64>,
 
@@ -190,115 +189,11 @@ impl ItemsArgs {
     }
 }
 
-/// An item as programs read it.
-#[derive(Debug, Serialize)]
-struct WireItem<'a> {
-    thread_id: &'a str,
-    run_id: &'a str,
-    item_id: &'a str,
-    item_kind: String,
-    status: &'a str,
-    started_seq: u64,
-    completed_seq: Option<u64>,
-    updated_seq: u64,
-    started_at: Timestamp,
-    completed_at: Option<Timestamp>,
-    parent_item_id: Option<&'a str>,
-    call_id: Option<&'a str>,
-    caller: Option<&'a str>,
-    claimed_epoch: Option<u64>,
-    content: Option<&'a RawJson>,
-    content_bytes: u64,
-    truncated: bool,
-}
-
-impl<'a> From<&'a Item> for WireItem<'a> {
-    fn from(item: &'a Item) -> Self {
-        let entry = &item.entry;
-        Self {
-            thread_id: entry.thread_id.as_str(),
-            run_id: entry.run_id.as_str(),
-            item_id: entry.item_id.as_str(),
-            item_kind: entry.item_kind.to_string(),
-            status: entry.status.as_str(),
-            started_seq: entry.started_seq,
-            completed_seq: entry.completed_seq,
-            updated_seq: entry.updated_seq,
-            started_at: entry.started_at,
-            completed_at: entry.completed_at,
-            parent_item_id: entry.parent_item_id.as_ref().map(|id| id.as_str()),
-            call_id: entry.call_id.as_ref().map(|id| id.as_str()),
-            caller: entry.caller.as_ref().map(|caller| caller.as_str()),
-            claimed_epoch: entry.claimed_epoch,
-            content: item.content.as_ref(),
-            content_bytes: item.content_bytes,
-            truncated: item.truncated,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct WireItems<'a> {
-    items: Vec<WireItem<'a>>,
-    has_more: bool,
-    projected_through: u64,
-    is_beyond: bool,
-    next_after: Option<u64>,
-    next_before: Option<u64>,
-    next_after_updated: Option<u64>,
-}
-
-/// Where a reader goes on from a page: after it, before it, and after its last change.
-fn places(page: &ItemPage, query: &ItemQuery) -> (Option<u64>, Option<u64>, Option<u64>) {
-    let seqs = || page.items.iter().map(|item| item.entry.started_seq);
-    match query.by {
-        ItemSeq::Updated => {
-            let last = page.items.iter().map(|item| item.entry.updated_seq).max();
-            (None, None, if page.has_more { last } else { Some(page.projected_through) })
-        }
-        ItemSeq::Started if !page.has_more => (None, None, None),
-        ItemSeq::Started if query.range.after_seq.is_some() => (seqs().max(), None, None),
-        ItemSeq::Started => (None, seqs().min(), None),
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct WireTurn<'a> {
-    run: WireRun<'a>,
-    view: TurnView,
-    items: Vec<WireItem<'a>>,
-    has_more: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct WireTurns<'a> {
-    turns: Vec<WireTurn<'a>>,
-    has_more: bool,
-    previous_cursor: Option<&'a str>,
-    next_cursor: Option<&'a str>,
-    projected_through: u64,
-}
-
 /// `turns`.
 pub(crate) async fn turns(args: &TurnsArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
     let page = ledger.items().turns(&args.reader.scope(), &args.thread, &args.query()?).await?;
     if args.reader.json {
-        return output.json(&WireTurns {
-            turns: page
-                .turns
-                .iter()
-                .map(|turn| WireTurn {
-                    run: WireRun::from(&turn.run),
-                    view: turn.view,
-                    items: turn.items.iter().map(WireItem::from).collect(),
-                    has_more: turn.has_more,
-                })
-                .collect(),
-            has_more: page.has_more,
-            previous_cursor: page.previous.as_ref().map(Cursor::as_str),
-            next_cursor: page.next.as_ref().map(Cursor::as_str),
-            projected_through: page.projected_through,
-        });
+        return output.json(&WireTurnPage::new(page, &[]));
     }
     tell(&page, output)?;
     let next = if args.before.is_some() {
@@ -345,24 +240,16 @@ pub(crate) async fn items(args: &ItemsArgs, ledger: &Ledger, output: &mut Output
         }
         _ => ledger.items().page(&scope, &args.thread, &query).await?,
     };
-    let (next_after, next_before, next_after_updated) = places(&page, &query);
+    let table = table(&page.items);
+    let page = WireItemPage::new(page, &query);
     if args.reader.json {
-        return output.json(&WireItems {
-            items: page.items.iter().map(WireItem::from).collect(),
-            has_more: page.has_more,
-            projected_through: page.projected_through,
-            is_beyond: page.is_beyond,
-            next_after,
-            next_before,
-            next_after_updated,
-        });
+        return output.json(&page);
     }
-    let next = next_after
-        .map(|seq| format!("--after {seq}"))
-        .or_else(|| next_before.map(|seq| format!("--before {seq}")))
-        .or_else(|| next_after_updated.map(|seq| format!("--after-updated {seq}")))
+    let next = (page.next_after_seq.map(|seq| format!("--after {seq}")))
+        .or_else(|| page.next_before_seq.map(|seq| format!("--before {seq}")))
+        .or_else(|| page.next_updated_after.map(|seq| format!("--after-updated {seq}")))
         .filter(|_| page.has_more);
-    finish(output, &table(&page.items), page.items.len(), "items", next)
+    finish(output, &table, page.items.len(), "items", next)
 }
 
 fn table(items: &[Item]) -> Table {

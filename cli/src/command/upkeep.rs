@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runledger_core::{DeletionFilter, Erasure, Ledger, OwnerId, Scope, ThreadId, Timestamp};
+use runledger_gateway::wire::WirePage;
 use runledger_persistence::SqlLedger;
 
 use super::prune::file_line;
@@ -12,7 +13,6 @@ use crate::Failure;
 use crate::args::{DatabaseArgs, ListArgs};
 use crate::import::counted;
 use crate::output::{Align, Output, Table};
-use crate::wire::WirePage;
 
 /// Arguments of `deletions`.
 #[derive(Args, Clone, Debug)]

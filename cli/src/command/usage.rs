@@ -2,14 +2,12 @@
 
 use runledger_core::{
     Ledger, RunId, Scope, SourceId, ThreadId, UsageBreakdown, UsageBy, UsageOf, UsageQuery, UsageRecord,
-    UsageSum,
 };
-use serde::Serialize;
+use runledger_gateway::wire::{WireUsage, WireUsageReport};
 
 use super::readers::{find_run, finish, target};
 use crate::args::UsageArgs;
 use crate::output::{Align, Output, Table, grouped};
-use crate::wire::{WirePage, WireUsage};
 use crate::{Failure, money};
 
 /// `usage`.
@@ -102,14 +100,6 @@ pub(crate) fn usage_tables(output: &mut Output, breakdown: &UsageBreakdown) -> R
     output.table(&callers)
 }
 
-/// A page of a report, and everything that it is of in one sum.
-#[derive(Debug, Serialize)]
-struct WireReport {
-    #[serde(flatten)]
-    page: WirePage<UsageSum>,
-    total: UsageSum,
-}
-
 async fn report(
     args: &UsageArgs,
     by: UsageBy,
@@ -128,21 +118,11 @@ async fn report(
     };
     let (after, limit) = (args.cursor.clone(), args.limit);
     let query = UsageQuery { from: args.from, before: args.before, after, limit, ..UsageQuery::new(of, by) };
-    let items = ledger.usage().report(scope, &query).await?;
-    let next_cursor = match items.last() {
-        Some(last) => {
-            let rest = UsageQuery { after: Some(last.key.clone()), limit: 1, ..query.clone() };
-            let more = !ledger.usage().report(scope, &rest).await?.is_empty();
-            more.then(|| last.key.clone())
-        }
-        None => None,
-    };
-    let whole = UsageQuery { by: UsageBy::Total, after: None, ..query };
-    let total = ledger.usage().report(scope, &whole).await?.pop().unwrap_or_default();
+    let report = WireUsageReport::read(ledger, scope, query).await?;
     if args.reader.json {
-        let page = WirePage { items, has_more: next_cursor.is_some(), next_cursor };
-        return output.json(&WireReport { page, total });
+        return output.json(&report);
     }
+    let WireUsageReport { items, next_cursor, total, .. } = report;
     let mut table = Table::new(&[
         (head(by), Align::Left),
         ("runs", Align::Right),

@@ -54,7 +54,7 @@ fn rollouts(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-async fn import(place: &Place, files: &[PathBuf]) -> Value {
+pub(crate) async fn import(place: &Place, files: &[PathBuf]) -> Value {
     let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
     let said = place.run(&[&["import", "codex-rollout", "--json"], &files[..]].concat()).await;
     assert_eq!(said.code, 0, "{}", said.err);
@@ -74,7 +74,7 @@ async fn events(ledger: &Ledger, thread: &ThreadId) -> Vec<Event> {
     }
 }
 
-async fn runs(ledger: &Ledger, thread: &ThreadId) -> Vec<Run> {
+pub(crate) async fn runs(ledger: &Ledger, thread: &ThreadId) -> Vec<Run> {
     let filter = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
     let page = ledger.runs().list(&Scope::System, &filter, &ListRange::newest(1_000)).await.unwrap();
     let mut runs = page.items;
@@ -82,7 +82,7 @@ async fn runs(ledger: &Ledger, thread: &ThreadId) -> Vec<Run> {
     runs
 }
 
-async fn items(ledger: &Ledger, thread: &ThreadId, run: &RunId) -> Vec<ItemEntry> {
+pub(crate) async fn items(ledger: &Ledger, thread: &ThreadId, run: &RunId) -> Vec<ItemEntry> {
     let filter = ItemFilter { run_id: Some(run.clone()), status: None };
     let range = SeqRange::after(0, 1_000);
     let mut items = ledger.items().list(&Scope::System, thread, &filter, &range).await.unwrap().items;
@@ -345,7 +345,7 @@ impl Lines for String {
 }
 
 /// Everything of a thread but what depends on when it was imported.
-async fn told(ledger: &Ledger, thread: &ThreadId) -> Vec<String> {
+pub(crate) async fn told(ledger: &Ledger, thread: &ThreadId) -> Vec<String> {
     let mut told = Vec::new();
     for event in events(ledger, thread).await {
         told.push(format!("{event:?}"));
@@ -471,13 +471,17 @@ async fn a_fork_without_its_base_says_so() {
     fs::copy(&source, &file).unwrap();
     let summary = import(&place, std::slice::from_ref(&file)).await;
     assert_eq!(summary["rollouts"][0]["missing"], json!(["history 01a1fc14-16ac-7db1-819f-fe041a6feb4d"]));
-    // Beside it the base is found, though it is not asked for.
+    // Beside it the base is found, and imported first, though it is not asked for.
     let beside = Place::new();
     let summary = import(&beside, &[source]).await;
-    assert_eq!(summary["rollouts"][0]["missing"], Value::Null);
-    assert_eq!(summary["rollouts"][0]["inherited"], json!(29));
-    let said = beside.run(&["runs", "--json"]).await.json();
-    assert_eq!(said["items"].as_array().unwrap().len(), 3);
+    let found = summary["rollouts"].as_array().unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["rollout_id"], json!("01a1fc14-16ac-7db1-819f-fe041a6feb4d"));
+    assert_eq!((&found[1]["missing"], &found[1]["inherited"]), (&Value::Null, &json!(29)));
+    let sql = beside.ledger().await;
+    let fork = ThreadId::new(text_of(&found[1], "thread_id").unwrap()).unwrap();
+    assert_eq!(runs(&sql.ledger(), &fork).await.len(), 3);
+    sql.close().await;
 }
 
 /// What a thread's turns, items, messages and usage are, without what a rollout has no place for.

@@ -77,7 +77,7 @@ async fn items_are_listed_by_what_is_asked() {
     let all = place.run(&["items", "--thread", "weather", "--after", "0", "--json"]).await.json();
     let through = all["projected_through"].as_u64().unwrap();
     assert_eq!(
-        (&all["has_more"], &all["is_beyond"], &all["next_after"]),
+        (&all["has_more"], &all["is_beyond"], &all["next_after_seq"]),
         (&json!(false), &json!(false), &json!(null))
     );
     let newest = place
@@ -86,10 +86,10 @@ async fn items_are_listed_by_what_is_asked() {
         .json();
     let count = all["items"].as_array().unwrap().len();
     assert_eq!(newest["items"], json!([all["items"][count - 1], all["items"][count - 2]]));
-    assert_eq!(newest["next_before"], all["items"][count - 2]["started_seq"]);
+    assert_eq!(newest["next_before_seq"], all["items"][count - 2]["started_seq"]);
 
     let changed = place.run(&["items", "--thread", "weather", "--after-updated", "0", "--json"]).await.json();
-    assert_eq!(changed["next_after_updated"], json!(through));
+    assert_eq!(changed["next_updated_after"], json!(through));
     let watermark = through.to_string();
     let since = ["items", "--thread", "weather", "--after-updated", &watermark, "--json"];
     let none = place.run(&since).await.json();

@@ -6,8 +6,8 @@ use super::{
 use std::collections::HashSet;
 
 use crate::record::{
-    BlobUse, Budget, ItemKind, ItemStatus, NewBlob, NewInteraction, Outcome, TerminalStatus, WhenTaken,
-    blob_refs,
+    BlobHash, BlobUse, Budget, ItemKind, ItemStatus, MAX_EVENT_BLOBS, NewBlob, NewInteraction, Outcome,
+    TerminalStatus, WhenTaken, blob_refs,
 };
 use crate::{Category, Error, EventDraft, EventType, ONCE_TERMINAL, RawJson, Result, UsageDraft, text};
 
@@ -268,9 +268,9 @@ pub(super) fn check_total(events: &[EventDraft], usage: &[UsageDraft], blobs: &[
 pub(super) fn blob_uses(events: &[EventDraft]) -> Vec<BlobUse> {
     let mut uses: Vec<BlobUse> = Vec::new();
     for (event, draft) in events.iter().enumerate() {
-        let of_event = uses.len();
+        let mut of_event = HashSet::new();
         for named in blob_refs(&draft.content) {
-            if uses.iter().skip(of_event).all(|known| known.hash != named.blob) {
+            if of_event.insert(named.blob.clone()) {
                 uses.push(BlobUse { event, hash: named.blob });
             }
         }
@@ -278,12 +278,27 @@ pub(super) fn blob_uses(events: &[EventDraft]) -> Vec<BlobUse> {
     uses
 }
 
+/// Each is a row and a look for the blob.
+pub(super) fn check_uses(uses: &[BlobUse]) -> Result<()> {
+    match uses.chunk_by(|one, next| one.event == next.event).find(|uses| uses.len() > MAX_EVENT_BLOBS) {
+        None => Ok(()),
+        Some(uses) => Err(Error::invalid(
+            "content",
+            format!("names {} blobs; split it, an event names at most {MAX_EVENT_BLOBS}", uses.len()),
+        )),
+    }
+}
+
 /// A blob that no event names would never go.
 pub(super) fn check_blobs(blobs: &[NewBlob], uses: &[BlobUse], limits: &Limits) -> Result<()> {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let named: HashSet<(usize, &BlobHash)> = uses.iter().map(|named| (named.event, &named.hash)).collect();
     for blob in blobs {
         check_size("blobs", blob.bytes.len(), limits.content_bytes)?;
         blob.check()?;
-        if !uses.iter().any(|named| named.event == blob.event && named.hash == blob.hash) {
+        if !named.contains(&(blob.event, &blob.hash)) {
             return Err(Error::invalid(
                 "blobs",
                 format!(

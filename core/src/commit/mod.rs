@@ -16,8 +16,8 @@ pub use check::check_ttl;
 use std::time::Duration;
 
 use crate::record::{
-    Answer, BlobUse, Budget, HeadState, NewAgentRun, NewBlob, NewCompaction, NewInteraction, NewLease,
-    NewThread, OperationKind, Outcome, RunStatus, ThreadHead,
+    Answer, BlobUse, Budget, Estimate, HeadState, NewAgentRun, NewBlob, NewCompaction, NewInteraction,
+    NewLease, NewThread, OperationKind, Outcome, ReservedFor, RunStatus, ThreadHead,
 };
 use crate::view::items::{self, ItemChange};
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
     Timestamp, UsageDraft, text,
 };
 use check::{
-    blob_uses, check_blobs, check_shape, check_size, check_total, prepare_event, prepare_transition,
-    prepare_usage,
+    blob_uses, check_blobs, check_shape, check_size, check_total, check_uses, prepare_event,
+    prepare_transition, prepare_usage,
 };
 
 /// The most events in one commit, and the most model calls.
@@ -305,6 +305,7 @@ impl Commit {
             self.usage.into_iter().map(|call| prepare_usage(call, limits)).collect::<Result<Vec<_>>>()?;
         check_total(&events, &usage, &self.blobs)?;
         let blob_uses = blob_uses(&events);
+        check_uses(&blob_uses)?;
         check_blobs(&self.blobs, &blob_uses, limits)?;
         if let Some(new) = &self.create_missing {
             let documents = [("config", new.config.as_str()), ("metadata", new.metadata.as_str())];
@@ -344,7 +345,7 @@ impl Commit {
 /// Sizes above which a store cuts or refuses payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Payloads of category `trace` are cut to about this many bytes.
+    /// Payloads of category `trace` are cut to this many bytes, so that what was cut fits.
     pub trace_content_bytes: usize,
     /// Payloads of any other category, and metadata, are refused above this many bytes: never cut silently.
     pub content_bytes: usize,
@@ -426,6 +427,20 @@ impl Prepared {
             return Err(Error::conflict("thread state", "open", &head.state));
         }
         Ok(())
+    }
+
+    /// What the first record of one of its calls gives back of what was set aside.
+    ///
+    /// Of a call only under a mark, which proves that the run is still who had it set aside: a run that changed
+    /// hands lost that, and what is set aside now is the next holder's. A sub-agent's allowance outlives its run's
+    /// holders, and is charged without a mark.
+    #[must_use]
+    pub fn settled_by(&self, call: &UsageDraft) -> Estimate {
+        match call.settles_for() {
+            ReservedFor::SubAgent => call.settles,
+            ReservedFor::Iteration | ReservedFor::Call if self.mark.is_some() => call.settles,
+            ReservedFor::Iteration | ReservedFor::Call => Estimate::default(),
+        }
     }
 
     /// The threads whose own model calls the commit's repeat. Each must have been the scope's, else

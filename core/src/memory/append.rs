@@ -430,7 +430,7 @@ impl Log {
                     let (thread, run) = (prepared.thread_id.clone(), prepared.run_id.clone());
                     let record = call.clone().into_record(thread, run.clone(), self.head.owner_id.clone());
                     self.usage.insert(call.source_id.clone(), record);
-                    (run, TotalsChange::of_call(call), call.settles)
+                    (run, TotalsChange::of_call(call), prepared.settled_by(call))
                 }
             };
             if let Some(run) = run.and_then(|run| self.runs.get_mut(&run)) {

@@ -71,7 +71,6 @@ impl MemoryLedger {
             state.threads.get(id).map_or(Ok(()), Log::require_idle)?;
         }
         let mut deleted = Deleted::default();
-        let mut ends = Vec::new();
         for id in &felled.going {
             let agent_runs = state.forget_agent_runs(id, None);
             let Some(log) = state.threads.get_mut(id) else { continue };
@@ -81,7 +80,6 @@ impl MemoryLedger {
             deleted.items += of_log.items;
             deleted.runs += of_log.runs;
             deleted.agent_runs += agent_runs;
-            ends.push(log.head.next_seq);
         }
         for given in &felled.given {
             let Some(log) = state.threads.get_mut(&given.thread_id) else { continue };
@@ -102,8 +100,8 @@ impl MemoryLedger {
             }
         }
         drop(state);
-        for (id, next_seq) in felled.going.iter().zip(ends) {
-            self.signal.publish(id, next_seq);
+        for id in &felled.going {
+            self.signal.stir(id);
         }
         Ok(deleted)
     }
@@ -135,6 +133,7 @@ impl MemoryLedger {
         log.compactions.retain(|_, compaction| compaction.run_id != *run);
         log.head.last_compact_seq = log.compactions.keys().next_back().copied();
         log.interactions.retain(|_, interaction| interaction.run_id != *run);
+        log.feedback.retain(|_, feedback| feedback.run_id != *run);
         for interaction in log.interactions.values_mut() {
             if interaction.answer_run_id.as_ref() == Some(run) {
                 interaction.status = InteractionStatus::Open;
@@ -185,6 +184,7 @@ impl Log {
         self.queued.clear();
         self.compactions.clear();
         self.interactions.clear();
+        self.feedback.clear();
         self.release_blobs();
         self.head.message_count = 0;
         self.head.last_compact_seq = None;

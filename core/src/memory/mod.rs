@@ -4,10 +4,12 @@
 //! what a call means can be read here. Nothing outlives the process.
 
 mod agent_runs;
+mod api_tokens;
 mod append;
 mod blobs;
 mod context;
 mod delete;
+mod feedback;
 mod imports;
 mod interactions;
 mod items;

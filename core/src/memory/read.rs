@@ -44,20 +44,9 @@ impl ThreadStore for MemoryLedger {
     }
 
     async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
-        let limit = range.checked_limit()?;
-        let end = range.cursor.as_ref().map(Cursor::position).transpose()?;
         let state = self.state();
-        let threads = state.threads.values().filter_map(|log| log.thread.as_ref()).filter(|thread| {
-            scope.sees(thread.owner_id.as_ref())
-                && filter.status.as_ref().is_none_or(|status| thread.status == *status)
-        });
-        Ok(newest_first(
-            threads,
-            limit,
-            end,
-            |thread| (thread.updated_at, thread.thread_id.as_str()),
-            |thread| Cursor::at(thread.updated_at, thread.thread_id.as_str()),
-        ))
+        let threads = state.threads.values().filter_map(|log| log.thread.as_ref());
+        filter.page(threads.filter(|thread| scope.sees(thread.owner_id.as_ref())).cloned().collect(), range)
     }
 
     async fn update(

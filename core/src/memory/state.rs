@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::record::{
-    BlobHash, Compaction, Event, EventDraft, HeadState, ImportCursor, Interaction, ItemEntry, Lease,
-    NewLease, Outcome, Quarantined, Run, Thread, ThreadHead, UsageRecord,
+    ApiToken, BlobHash, Compaction, Event, EventDraft, Feedback, HeadState, ImportCursor, Interaction,
+    ItemEntry, Lease, NewLease, Outcome, Quarantined, Run, Thread, ThreadHead, UsageRecord,
 };
 use crate::store::{Deletion, StoredAgentRun};
 use crate::{
-    AgentRunId, Error, ImportSource, InteractionId, ItemId, QuarantineId, Result, RunId, Scope, SourceId,
-    ThreadId, Timestamp,
+    AgentRunId, ApiTokenId, Error, FeedbackId, ImportSource, InteractionId, ItemId, QuarantineId, Result,
+    RunId, Scope, SourceId, ThreadId, Timestamp,
 };
 
 /// Every thread, deleted ones included: their heads are tombstones.
@@ -20,6 +20,7 @@ pub(super) struct State {
     pub(super) agent_runs: BTreeMap<AgentRunId, StoredAgentRun>,
     /// How far sources were read, each into one thread.
     pub(super) cursors: BTreeMap<ImportSource, (ThreadId, ImportCursor)>,
+    pub(super) api_tokens: BTreeMap<ApiTokenId, ApiToken>,
 }
 
 /// A thread and all below it.
@@ -37,6 +38,7 @@ pub(super) struct Log {
     pub(super) queued: BTreeMap<RunId, (Vec<EventDraft>, Option<NewLease>)>,
     pub(super) compactions: BTreeMap<u64, Compaction>,
     pub(super) interactions: BTreeMap<InteractionId, Interaction>,
+    pub(super) feedback: BTreeMap<FeedbackId, Feedback>,
     /// Media types and bytes.
     pub(super) blobs: BTreeMap<BlobHash, (String, Arc<[u8]>)>,
     /// Which events name which of them.
@@ -66,6 +68,7 @@ impl Log {
             queued: BTreeMap::new(),
             compactions: BTreeMap::new(),
             interactions: BTreeMap::new(),
+            feedback: BTreeMap::new(),
             blobs: BTreeMap::new(),
             event_blobs: BTreeSet::new(),
             quarantine: BTreeMap::new(),

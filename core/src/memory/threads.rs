@@ -150,6 +150,16 @@ impl MemoryLedger {
             for deletion in &mut log.deletions {
                 deletion.deleted_by.take_if(|by| by == owner);
             }
+            match erasure {
+                Erasure::Anonymise => {
+                    for feedback in log.feedback.values_mut() {
+                        feedback.owner_id.take_if(|by| by == owner);
+                    }
+                }
+                Erasure::Delete => {
+                    log.feedback.retain(|_, feedback| feedback.owner_id.as_ref() != Some(owner))
+                }
+            }
             let is_gone = log.head.state == HeadState::Deleted;
             if is_gone {
                 log.head.owner_id.take_if(|of| of == owner);
@@ -168,6 +178,7 @@ impl MemoryLedger {
                 Erasure::Delete => {}
             }
         }
+        state.api_tokens.retain(|_, token| token.owner_id.as_ref() != Some(owner));
         state.agent_runs.retain(|_, stored| {
             let agent_run = &mut stored.agent_run;
             if agent_run.owner_id.as_ref() != Some(owner) {

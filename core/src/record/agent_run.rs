@@ -81,6 +81,7 @@ text_enum! {
 
 /// One step of a transcript. The same shape is sent while the run goes on and stored when it has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentStep {
     /// Its number in the transcript, from 0, without gaps.
     pub index: u64,
@@ -129,6 +130,7 @@ fn prepare_steps(steps: &mut [AgentStep]) -> Result<()> {
 
 /// What an agent run took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct AgentUsage {
     /// Answers of a model to the agent itself.
@@ -213,6 +215,7 @@ fn check_label(field: &'static str, text: &str) -> Result<()> {
 
 /// An agent run with its whole transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentRun {
     /// Its id.
     pub agent_run_id: AgentRunId,
@@ -464,6 +467,7 @@ pub const SUMMARY_GOAL_CHARS: u32 = 120;
 
 /// An agent run without its output and steps, and with the beginning of its goal: what lists give.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentRunSummary {
     /// Its id.
     pub agent_run_id: AgentRunId,

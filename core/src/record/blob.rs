@@ -5,6 +5,7 @@
 //! how each part begins ([`BlobRef::shown`]), so that a ref is neither an error nor nothing.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
@@ -13,11 +14,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::commit::MAX_COMMIT_BYTES;
 use crate::wire::text_enum;
 use crate::{Error, RawJson, Result, text};
 
 /// The name of what a blob holds: `sha256:` and 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct BlobHash(Box<str>);
 
@@ -90,6 +93,7 @@ impl BlobForm {
 
 /// What a payload has instead of a large part of it: where the part is, and how it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlobRef {
     /// What it holds.
     pub blob: BlobHash,
@@ -210,6 +214,7 @@ impl fmt::Debug for Blob {
 
 /// A blob of a thread, without what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlobEntry {
     /// What it holds.
     pub hash: BlobHash,
@@ -224,6 +229,12 @@ pub struct BlobEntry {
 /// Parts of a payload from this many bytes on are large.
 pub const BLOB_BYTES: usize = 32 * 1024;
 
+/// The most blobs that one event's payload may name: twice what there are large parts in the largest payload.
+pub const MAX_EVENT_BLOBS: usize = 4_096;
+
+/// The most bytes of blobs that are put back into one payload: what one commit may bring.
+const INLINE_BYTES: u64 = MAX_COMMIT_BYTES as u64;
+
 /// How much of a text its ref shows, in bytes.
 const PREVIEW_BYTES: usize = 2 * 1024;
 
@@ -235,7 +246,8 @@ const REF_START: &str = "{\"blob\":\"sha256:";
 /// [`inline`] gives back exactly what was taken.
 ///
 /// `None` where there is nothing large in it, and where it has refs already: which of them were there before could
-/// not be told afterwards. `event` is the place of the payload's event in its commit, from 0.
+/// not be told afterwards. What is large beyond [`MAX_EVENT_BLOBS`] stays. `event` is the place of the payload's
+/// event in its commit, from 0.
 #[must_use]
 pub fn offload(content: &RawJson, event: usize, from_bytes: usize) -> Option<(RawJson, Vec<NewBlob>)> {
     let document = content.as_str();
@@ -247,6 +259,7 @@ pub fn offload(content: &RawJson, event: usize, from_bytes: usize) -> Option<(Ra
     for found in Scan::over(document) {
         let place = match found {
             Found::Ref(..) => return None,
+            Found::String(_) if blobs.len() == MAX_EVENT_BLOBS => continue,
             Found::String(place) => place,
         };
         let Some((taken, bytes)) = document.get(place.clone()).and_then(|token| take(token, from_bytes))
@@ -262,10 +275,33 @@ pub fn offload(content: &RawJson, event: usize, from_bytes: usize) -> Option<(Ra
     (!blobs.is_empty()).then(|| (rest.done(), blobs))
 }
 
-/// Puts the strings back whose blobs `lookup` has. A ref whose blob it does not have stays.
+/// Puts the strings back whose blobs `lookup` has. A ref whose blob it does not have stays, and so does one beyond
+/// what a commit may bring: a payload that names a blob over and over would have no end.
 #[must_use]
 pub fn inline<'a>(content: &RawJson, lookup: impl Fn(&BlobHash) -> Option<&'a [u8]>) -> RawJson {
-    replace_refs(content, |named| named.original(lookup(&named.blob)?)).unwrap_or_else(|| content.clone())
+    let mut room = Room(INLINE_BYTES);
+    let original = |named: &BlobRef| {
+        if room.has(named) { named.original(lookup(&named.blob)?) } else { None }
+    };
+    replace_refs(content, original).unwrap_or_else(|| content.clone())
+}
+
+/// The blobs that [`inline`] asks for, each once, in the order of the payload.
+pub(crate) fn inlined(content: &RawJson) -> Vec<BlobHash> {
+    let (mut room, mut seen) = (Room(INLINE_BYTES), HashSet::new());
+    let named = blob_refs(content).into_iter().filter(|named| room.has(named)).map(|named| named.blob);
+    named.filter(|hash| seen.insert(hash.clone())).collect()
+}
+
+/// How many bytes may be put back yet.
+struct Room(u64);
+
+impl Room {
+    fn has(&mut self, named: &BlobRef) -> bool {
+        let left = self.0.checked_sub(named.bytes);
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
 }
 
 /// The refs of a payload, in its order.
@@ -295,7 +331,7 @@ impl RawJson {
 /// Replaces refs by JSON strings; `None` where there are none.
 fn replace_refs<'a>(
     content: &RawJson,
-    replacement: impl Fn(&BlobRef) -> Option<Cow<'a, str>>,
+    mut replacement: impl FnMut(&BlobRef) -> Option<Cow<'a, str>>,
 ) -> Option<RawJson> {
     let document = content.as_str();
     if !document.contains(REF_START) {
@@ -405,6 +441,26 @@ enum Found {
     Ref(Range<usize>, Box<BlobRef>),
 }
 
+/// A ref as we write it. Anything else in it is refused where it stands: what only begins like a ref may hold the rest
+/// of the document, and would be read to its end at each level.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ours {
+    blob: BlobHash,
+    bytes: u64,
+    media_type: String,
+    #[serde(default)]
+    form: BlobForm,
+    #[serde(default)]
+    preview: Option<String>,
+}
+
+impl From<Ours> for BlobRef {
+    fn from(Ours { blob, bytes, media_type, form, preview }: Ours) -> Self {
+        Self { blob, bytes, media_type, form, preview }
+    }
+}
+
 /// Walks over a document without parsing it: any depth takes no more stack, and nothing but strings more time
 /// than a look at each byte.
 struct Scan<'a> {
@@ -420,8 +476,8 @@ impl<'a> Scan<'a> {
     /// The ref that begins here, if one does: spelled as we spell it, and nothing else in it.
     fn ref_at(&self, start: usize) -> Option<(Range<usize>, BlobRef)> {
         let rest = self.document.get(start..).filter(|rest| rest.starts_with(REF_START))?;
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<BlobRef>();
-        let named = stream.next()?.ok()?;
+        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Ours>();
+        let named: BlobRef = stream.next()?.ok()?.into();
         let text = rest.get(..stream.byte_offset())?;
         let is_ours = serde_json::to_string(&named).is_ok_and(|spelled| spelled == text);
         let is_name = BlobHash::new(named.blob.as_str()).is_ok();
@@ -586,6 +642,34 @@ mod tests {
         }
         let newer = json(&format!(r#"[{{"blob":"{hash}","bytes":1,"media_type":"a","form":"newer"}}]"#));
         assert_eq!(inline(&newer, other(b"x")), newer);
+    }
+
+    /// Each level only begins like a ref: to read every one to its end would take hours.
+    #[test]
+    fn what_only_begins_like_a_ref_is_left_at_once() {
+        let depth = 400_000;
+        for level in [r#"{"blob":"sha256:","z":"#, r#"{"blob":"sha256:","preview":"#] {
+            let deep = format!("{}1{}", level.repeat(depth), "}".repeat(depth));
+            assert_eq!(blob_refs(&RawJson::from_stored(&deep)), []);
+        }
+    }
+
+    #[test]
+    fn what_is_put_back_has_an_end() {
+        let named = |text: &str, bytes: u64| {
+            let hash = BlobHash::of(text.as_bytes());
+            (format!(r#"{{"blob":"{hash}","bytes":{bytes},"media_type":"text/plain"}}"#), hash)
+        };
+        let all = [("a", INLINE_BYTES - 3), ("b", 2), ("c", u64::MAX), ("b", 2), ("d", 1), ("e", 1)];
+        let (refs, hashes): (Vec<_>, Vec<_>) = all.iter().map(|(text, bytes)| named(text, *bytes)).unzip();
+        let content = json(&format!("[{}]", refs.join(",")));
+        // What does not fit is passed by; what is named again is put back again.
+        assert_eq!(inlined(&content), [hashes[0].clone(), hashes[1].clone(), hashes[4].clone()]);
+        let found = |hash: &BlobHash| {
+            [("bb", 1), ("x", 4)].iter().find(|(_, at)| hashes[*at] == *hash).map(|(text, _)| text.as_bytes())
+        };
+        let expected = format!("[{},\"bb\",{},{},\"x\",{}]", refs[0], refs[2], refs[3], refs[5]);
+        assert_eq!(inline(&content, found).as_str(), expected);
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl From<SeqSpan> for (u64, u64) {
 
 /// What the content of a `context_compaction` is: the note that stands for what was folded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompactionNote {
     /// Text, or an array of content parts as chat APIs have them.
     pub content: RawJson,
@@ -65,6 +66,7 @@ pub struct NewCompaction {
 
 /// The audit record of a fold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Compaction {
     /// The thread.
     pub thread_id: ThreadId,

@@ -232,6 +232,7 @@ impl fmt::Debug for Caller {
 /// What makes an event a record of an item. Kept beside the payload, so that the item index
 /// is projected without ever parsing one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ItemMark {
     /// The item.
     pub item_id: ItemId,
@@ -264,6 +265,7 @@ impl ItemMark {
 
 /// An event before it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventDraft {
     /// What kind of record it is.
     pub event_type: EventType,
@@ -349,12 +351,14 @@ impl EventDraft {
     #[must_use]
     pub fn terminal(outcome: &Outcome, cause: Option<(&str, &str)>, at: Timestamp) -> Self {
         #[derive(Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         struct Cause<'a> {
             message: &'a str,
             #[serde(rename = "type")]
             class: &'a str,
         }
         #[derive(Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         struct Content<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
             cause: Option<Cause<'a>>,
@@ -388,6 +392,7 @@ impl EventDraft {
 
 /// One record of a thread's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// The thread whose log it is in.
     pub thread_id: ThreadId,

@@ -6,6 +6,7 @@ use crate::{Error, ImportSource, QuarantineId, Result, Timestamp, text};
 
 /// How far a source was read. A hint that saves reading: what was imported is what the log holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ImportCursor {
     /// The source.
     pub source: ImportSource,
@@ -32,6 +33,7 @@ impl ImportCursor {
 
 /// Part of a source that is no record: kept beside the log, so that it stops nothing and is not lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Quarantined {
     /// Its id, unique within its thread. The same part has the same id whenever it is read.
     pub quarantine_id: QuarantineId,
@@ -50,8 +52,14 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
-    /// Refuses what no database takes, for those who implement a store.
+    /// Refuses what no database takes, and what a rebuild writes and removes by itself, for those who implement a store.
     pub fn check(&self) -> Result<()> {
+        if self.quarantine_id.as_str().starts_with("log:") || self.source.as_deref() == Some("log") {
+            return Err(Error::invalid(
+                "source",
+                "is the log, or the id begins with \"log:\"; these are for records that a rebuild cannot read",
+            ));
+        }
         text::require_no_nul("source", self.source.as_deref().unwrap_or_default())?;
         text::require_no_nul("reason", &self.reason)?;
         text::require_no_nul("content_hash", &self.content_hash)?;

@@ -71,6 +71,7 @@ pub struct Answer {
 
 /// A question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Interaction {
     /// The thread.
     pub thread_id: ThreadId,

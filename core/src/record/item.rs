@@ -181,6 +181,7 @@ impl<'de> Deserialize<'de> for ItemKind {
 
 /// One row of the item index. The item's content is in the events it points to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ItemEntry {
     /// The thread.
     pub thread_id: ThreadId,

@@ -15,6 +15,7 @@ use crate::RawJson;
 
 /// One item: where it stands, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Item {
     /// Its row of the item index.
     pub entry: ItemEntry,
@@ -203,6 +204,7 @@ macro_rules! optional_fields {
     ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
         $(#[$about])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub struct $name {
             $($(#[$doc])*
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,6 +259,7 @@ optional_fields! {
 
 /// What was done to a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileEdit {
     /// `add`, `delete`, `update`, or another word.
     #[serde(rename = "type")]
@@ -362,6 +365,7 @@ optional_fields! {
 
 /// A plan that the agent proposes: the content of a `plan`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Plan {
     /// The plan.
     pub text: String,
@@ -369,6 +373,7 @@ pub struct Plan {
 
 /// The content of a `review_entered`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReviewEntered {
     /// What is reviewed, as the runtime gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -380,6 +385,7 @@ pub struct ReviewEntered {
 
 /// The content of a `review_exited`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReviewExited {
     /// What the review found, as the runtime gives it; none where it was left without a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -388,6 +394,7 @@ pub struct ReviewExited {
 
 /// What the runtime put before the model: the content of a `hook_prompt`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HookPrompt {
     /// Text, or an array of content parts as chat APIs have them.
     pub content: RawJson,
@@ -398,6 +405,7 @@ pub struct HookPrompt {
 
 /// A part of a [`HookPrompt`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HookFragment {
     /// What it says.
     pub text: String,

@@ -40,6 +40,7 @@ pub struct NewLease {
 
 /// Who holds a run, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Lease {
     /// The run's thread.
     pub thread_id: ThreadId,

@@ -1,9 +1,11 @@
 //! What is stored: one module per record.
 
 mod agent_run;
+mod api_token;
 mod blob;
 mod compaction;
 mod event;
+mod feedback;
 mod import;
 mod interaction;
 mod item;
@@ -18,14 +20,18 @@ pub use agent_run::{
     AgentRun, AgentRunRecord, AgentRunStatus, AgentRunSummary, AgentStep, AgentUsage, FoldedSteps,
     MAX_STEPS_BYTES, NewAgentRun, SUMMARY_GOAL_CHARS, StepKind,
 };
+pub use api_token::ApiToken;
+pub(crate) use blob::inlined;
 pub use blob::{
-    BLOB_BYTES, Blob, BlobEntry, BlobForm, BlobHash, BlobRef, BlobUse, NewBlob, blob_refs, inline, offload,
+    BLOB_BYTES, Blob, BlobEntry, BlobForm, BlobHash, BlobRef, BlobUse, MAX_EVENT_BLOBS, NewBlob, blob_refs,
+    inline, offload,
 };
 pub(crate) use compaction::require_last;
 pub use compaction::{Compaction, CompactionNote, NewCompaction, SeqSpan};
 pub use event::{
     Caller, Category, Envelope, Event, EventDraft, EventType, ItemMark, ONCE_TERMINAL, event_type,
 };
+pub use feedback::{Feedback, FeedbackPatch, FeedbackStats, NewFeedback, Rating};
 pub use import::{ImportCursor, Quarantined};
 pub use interaction::{Answer, Interaction, InteractionStatus, NewInteraction};
 pub use item::{ItemEntry, ItemKind, ItemStatus};

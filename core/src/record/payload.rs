@@ -54,6 +54,7 @@ impl Origin {
 
 /// What a person said: the content of a `user_message`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserMessage {
     /// Text, or an array of content parts as chat APIs have them.
     pub content: RawJson,
@@ -67,6 +68,7 @@ pub struct UserMessage {
 
 /// What an agent said: the content of an `agent_message`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentMessage {
     /// Text, or an array of content parts as chat APIs have them.
     pub content: RawJson,
@@ -104,6 +106,7 @@ pub struct AgentMessage {
 
 /// A tool that a message asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolRequest {
     /// The call's id, where the model gave one.
     pub id: Option<String>,
@@ -115,6 +118,7 @@ pub struct ToolRequest {
 
 /// Reasoning that stands apart from a message: the content of a `reasoning` item.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReasoningText {
     /// The reasoning, or where there are summaries, these, with an empty line between them.
     pub text: String,
@@ -132,6 +136,7 @@ pub struct ReasoningText {
 /// A tool call, at its start without a result and at its completion with one: the content of
 /// `tool_call`, `command_execution` and their kin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ToolCall {
     /// The tool.
     pub name: String,
@@ -161,10 +166,19 @@ impl ToolCall {
     pub fn asked(name: impl Into<String>, args: RawJson) -> Self {
         Self { name: name.into(), args, ..Self::default() }
     }
+
+    /// Reads the payload of a call's record as it is stored: where a large part of the arguments or the result is
+    /// kept apart, its [`BlobRef`](super::BlobRef) stays, so that whoever repeats it in a record of the same thread
+    /// says the same, and [`Ledger::whole`](crate::Ledger::whole) gives all of it to whoever executes the call.
+    pub fn read(content: &RawJson) -> crate::Result<Self> {
+        // What has to be text, the tool's name for one, is shown.
+        content.decode().or_else(|_| content.shown().decode())
+    }
 }
 
 /// Why something failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ItemError {
     /// The error's class, as the runtime names it.
     #[serde(rename = "type")]
@@ -175,6 +189,7 @@ pub struct ItemError {
 
 /// What a sub-agent does, seen from the run that delegated to it: the content of a `sub_agent_activity`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubAgentActivity {
     /// What it was asked to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

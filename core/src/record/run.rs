@@ -237,6 +237,7 @@ impl MultitaskStrategy {
 
 /// What a run may use, sub-agents that it pays for included. What is `None` has no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Budget {
     /// Tokens of all model calls.
@@ -249,6 +250,7 @@ pub struct Budget {
 
 /// What a model call, or a sub-agent, is expected to use at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Estimate {
     /// Tokens, input and output.
@@ -292,6 +294,7 @@ impl Estimate {
 
 /// A limit of a [`Budget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each is documented at the field of `Budget` with the same name")]
 pub enum BudgetLimit {
@@ -322,6 +325,7 @@ impl BudgetLimit {
 
 /// What a run used. Sums over its usage records, each counted once; 64-bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct RunTotals {
     /// Input tokens, cached ones included.
@@ -350,6 +354,7 @@ pub struct RunTotals {
 
 /// One execution of an agent on a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Run {
     /// The thread it runs on.
     pub thread_id: ThreadId,

@@ -59,6 +59,7 @@ text_enum! {
 
 /// One conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Thread {
     /// Its id.
     pub thread_id: ThreadId,
@@ -94,6 +95,8 @@ pub struct Thread {
     pub config: RawJson,
     /// Notes of the application, a JSON object; key order is not kept.
     pub metadata: RawJson,
+    /// Whether it stands before all others in lists.
+    pub pinned: bool,
     /// When it was archived.
     pub archived_at: Option<Timestamp>,
     /// When it was created.
@@ -104,6 +107,7 @@ pub struct Thread {
 
 /// The numbers an append is checked against and advances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ThreadHead {
     /// The thread.
     pub thread_id: ThreadId,
@@ -336,6 +340,7 @@ impl NewThread {
             model: self.model.map(|given| text::clean(&given).into_owned()),
             config: self.config,
             metadata: self.metadata,
+            pinned: false,
             archived_at: None,
             created_at: self.created_at,
             updated_at: self.created_at,
@@ -360,18 +365,29 @@ pub enum Patch<T> {
     Set(T),
 }
 
-/// An edit of a thread. [`ThreadPatch::default`] changes nothing but `updated_at`.
+/// An edit of a thread. [`ThreadPatch::default`] changes nothing but `updated_at`; one of nothing but `pinned`
+/// leaves that, too.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ThreadPatch {
     /// The title.
     pub display_name: Patch<String>,
     /// The agent definition.
     pub assistant_id: Patch<AssistantId>,
+    /// Whether it stands before all others in lists. A patch of nothing else leaves `updated_at` as it is.
+    pub pinned: Option<bool>,
     /// The model.
     pub model: Patch<String>,
     /// Keys to set in the metadata, a JSON object: each top-level key replaces the stored one,
     /// `null` removes it, keys not named stay.
     pub metadata: Option<RawJson>,
+}
+
+impl ThreadPatch {
+    /// Whether it does nothing but pin the thread, or take that back: its place in lists is no news of it.
+    #[must_use]
+    pub fn only_pins(&self) -> bool {
+        self.pinned.is_some() && *self == Self { pinned: self.pinned, ..Self::default() }
+    }
 }
 
 impl<T> Patch<T> {
@@ -403,15 +419,17 @@ impl Thread {
             Some(changes) => merge_objects(&self.metadata, changes)?,
             None => self.metadata.clone(),
         };
+        let updated_at = if patch.only_pins() { self.updated_at } else { at };
         let clean = |patch: Patch<String>| match patch {
             Patch::Set(given) => Patch::Set(text::clean(&given).into_owned()),
             other => other,
         };
         clean(patch.display_name).apply(&mut self.display_name);
         clean(patch.model).apply(&mut self.model);
+        self.pinned = patch.pinned.unwrap_or(self.pinned);
         patch.assistant_id.apply(&mut self.assistant_id);
         self.metadata = metadata;
-        self.updated_at = at;
+        self.updated_at = updated_at;
         Ok(())
     }
 }

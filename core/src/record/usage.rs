@@ -12,6 +12,7 @@ pub const UNKNOWN_MODEL: &str = "unknown";
 
 /// Which of a run's three token buckets a call counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the variants say it")]
 pub enum CallerKind {
@@ -23,6 +24,7 @@ pub enum CallerKind {
 /// Tokens of one model call, inclusive as in OpenTelemetry: the cached ones are part of the
 /// input, reasoning is part of the output, and nothing is added twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct TokenCounts {
     /// Input tokens, cached ones included.
@@ -121,8 +123,9 @@ pub struct UsageDraft {
     pub child_thread_id: Option<ThreadId>,
     /// The usage as the provider gave it.
     pub raw: Option<RawJson>,
-    /// What was reserved for the call: it comes back to the run's budget when the record is stored first. Of a
-    /// record with a `child_thread_id` it is the sub-agent's allowance.
+    /// What was reserved for the call: it comes back to the run's budget when the record is stored first, under the
+    /// mark of the epoch it was reserved in; what an unmarked commit tells gives nothing back. Of a record with a
+    /// `child_thread_id` it is the sub-agent's allowance, which comes back either way.
     pub settles: Estimate,
     /// When the call ended.
     pub created_at: Timestamp,
@@ -187,6 +190,7 @@ impl UsageDraft {
 
 /// One model call and what it took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageRecord {
     /// The thread.
     pub thread_id: ThreadId,
@@ -293,6 +297,7 @@ impl TotalsChange {
 
 /// What one model took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModelUsage {
     /// Its calls.
     pub llm_calls: u64,
@@ -306,6 +311,7 @@ pub struct ModelUsage {
 
 /// Usage of a run or a thread, summed in the three ways people ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageBreakdown {
     /// Runs with at least one call.
     pub total_runs: u64,
@@ -317,6 +323,7 @@ pub struct UsageBreakdown {
 
 /// By what model calls are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UsageBy {
     /// All in one sum, whose key is empty.
@@ -341,6 +348,7 @@ pub enum UsageBy {
 
 /// What some model calls took.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UsageSum {
     /// What they have in common.
     pub key: String,

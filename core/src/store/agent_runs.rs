@@ -68,6 +68,7 @@ impl AgentMatch {
 
 /// The answer of [`AgentRunStore::record`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecordedAgentRun {
     /// The agent run as it is stored.
     pub agent_run: AgentRun,

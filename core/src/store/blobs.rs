@@ -7,7 +7,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::Ledger;
-use crate::record::{Blob, BlobEntry, BlobHash, blob_refs, inline};
+use crate::record::{Blob, BlobEntry, BlobHash, inline, inlined};
 use crate::{ErrorKind, RawJson, Result, Scope, ThreadId};
 
 /// Reads blobs.
@@ -36,15 +36,12 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
 
 impl Ledger {
     /// A payload of a thread's event as it was before its large parts were taken out. A ref whose blob the
-    /// thread does not have stays.
+    /// thread does not have stays, as do those beyond what a commit may bring.
     pub async fn whole(&self, scope: &Scope, thread: &ThreadId, content: &RawJson) -> Result<RawJson> {
         let mut blobs: BTreeMap<BlobHash, Blob> = BTreeMap::new();
-        for named in blob_refs(content) {
-            if blobs.contains_key(&named.blob) {
-                continue;
-            }
-            if let Some(blob) = self.find_blob(scope, thread, &named.blob).await? {
-                blobs.insert(named.blob, blob);
+        for hash in inlined(content) {
+            if let Some(blob) = self.find_blob(scope, thread, &hash).await? {
+                blobs.insert(hash, blob);
             }
         }
         Ok(inline(content, |hash| blobs.get(hash).map(|blob| blob.bytes.as_slice())))

@@ -24,12 +24,25 @@ pub enum Capability {
     Blobs,
     /// Full-text search.
     Search,
+    /// What people think of runs and messages.
+    Feedback,
+    /// Tokens of an API.
+    ApiTokens,
 }
 
 impl Capability {
     /// Every one.
-    pub const ALL: &'static [Self] =
-        &[Self::Runs, Self::Marks, Self::Usage, Self::Items, Self::Sessions, Self::Blobs, Self::Search];
+    pub const ALL: &'static [Self] = &[
+        Self::Runs,
+        Self::Marks,
+        Self::Usage,
+        Self::Items,
+        Self::Sessions,
+        Self::Blobs,
+        Self::Search,
+        Self::Feedback,
+        Self::ApiTokens,
+    ];
 
     /// What is asked for where it is needed, as errors name it.
     #[must_use]
@@ -42,6 +55,8 @@ impl Capability {
             Self::Sessions => "a context window, an agent run, an interaction or a tree of threads",
             Self::Blobs => "a blob or a fork",
             Self::Search => "full-text search",
+            Self::Feedback => "feedback",
+            Self::ApiTokens => "a token of an API",
         }
     }
 
@@ -69,12 +84,25 @@ pub struct Capabilities {
     pub blobs: bool,
     /// [`Capability::Search`].
     pub search: bool,
+    /// [`Capability::Feedback`].
+    pub feedback: bool,
+    /// [`Capability::ApiTokens`].
+    pub api_tokens: bool,
 }
 
 impl Capabilities {
     /// Everything.
-    pub const ALL: Self =
-        Self { runs: true, marks: true, usage: true, items: true, sessions: true, blobs: true, search: true };
+    pub const ALL: Self = Self {
+        runs: true,
+        marks: true,
+        usage: true,
+        items: true,
+        sessions: true,
+        blobs: true,
+        search: true,
+        feedback: true,
+        api_tokens: true,
+    };
 
     /// The log alone.
     pub const LOG: Self = Self {
@@ -85,6 +113,8 @@ impl Capabilities {
         sessions: false,
         blobs: false,
         search: false,
+        feedback: false,
+        api_tokens: false,
     };
 
     /// Whether it has this one.
@@ -98,6 +128,8 @@ impl Capabilities {
             Capability::Sessions => self.sessions,
             Capability::Blobs => self.blobs,
             Capability::Search => self.search,
+            Capability::Feedback => self.feedback,
+            Capability::ApiTokens => self.api_tokens,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::record::{
     Caller, Compaction, CompactionNote, EventDraft, ItemKind, ItemMark, ItemStatus, NewCompaction,
     require_last,
 };
-use crate::view::context::ContextWindow;
+use crate::view::context::{ContextMessage, ContextWindow, estimated_tokens};
 use crate::{
     Category, ErrorKind, ItemId, RawJson, Result, RunId, Scope, SeqPage, SeqRange, ThreadId, Timestamp,
 };
@@ -79,6 +79,16 @@ impl Fold {
             round_index: None,
             at: Timestamp::now(),
         }
+    }
+
+    /// The same with tokens by a rule of thumb, for whoever folds by hand and has no model to count with.
+    #[must_use]
+    pub fn estimated(window: &ContextWindow, run_id: RunId, seqs: BTreeSet<u64>, note: &str) -> Self {
+        let is_folded = |message: &&ContextMessage| seqs.contains(&message.seq());
+        let folded = window.messages.iter().filter(is_folded).map(ContextMessage::estimated_tokens).sum();
+        let before_tokens = window.estimated_tokens();
+        let after_tokens = before_tokens.saturating_sub(folded).saturating_add(estimated_tokens(note));
+        Self { before_tokens, after_tokens, ..Self::new(window, run_id, seqs, note) }
     }
 
     fn into_commit(self, folded: NewCompaction) -> Result<Commit> {

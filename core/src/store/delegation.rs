@@ -5,6 +5,7 @@
 //! gives the rest back. So a tree of agents never uses more than the budget of its root allows.
 
 use super::{Ledger, NewRun, Reservation, Reserve};
+use crate::commit::{MAX_COST_NANOS, MAX_COUNT, MAX_EVENTS};
 use crate::record::{
     BudgetLimit, Estimate, NewThread, Run, RunTotals, Spawn, Thread, TokenCounts, UsageDraft,
 };
@@ -116,7 +117,7 @@ impl Ledger {
         match self.admit_now(scope, run).await {
             Ok(admitted) => Ok(admitted.run),
             Err(error) => {
-                if !matches!(error, Error::Unavailable { .. }) {
+                if !matches!(error, Error::Unavailable { applied: Applied::Unknown, .. }) {
                     // It was made for this run alone. One that cannot be deleted is an empty thread.
                     drop(self.threads().delete(scope, &thread.thread_id).await);
                 }
@@ -126,8 +127,9 @@ impl Ledger {
     }
 
     /// Charges what a sub-agent's run took to the run that spawned it, and gives back the rest of its
-    /// allowance: one usage record of that run, by `subagent:` and the sub-agent's assistant. However often
-    /// and by however many processes it is done, the first counts.
+    /// allowance: one usage record of that run, by `subagent:` and the sub-agent's assistant, or as many as it takes
+    /// where that is more than one call may cost. However often and by however many processes it is done, the first
+    /// counts.
     ///
     /// `run` is one that [`Ledger::delegate`] admitted, or this is `InvalidInput`; it has ended, however, or this is
     /// `Conflict`. What it takes after it was settled is its own. It is settled before its thread is deleted, and
@@ -148,38 +150,66 @@ impl Ledger {
         if !ended.status.is_terminal() {
             return Err(Error::conflict("run status", "ended", &ended.status));
         }
-        let bill = Commit { usage: vec![bill(&child, &ended)?], ..Commit::of_run(parent, payer) };
+        let bill = Commit { usage: bill(&child, &ended)?, ..Commit::of_run(parent, payer) };
         self.events().append(scope, bill).await
     }
 }
 
-/// The record that charges a sub-agent's run.
-fn bill(thread: &Thread, run: &Run) -> Result<UsageDraft> {
+/// The records that charge a sub-agent's run: what is beyond one record's limits is the next one's, so that what
+/// was charged once is part of what is charged again.
+fn bill(thread: &Thread, run: &Run) -> Result<Vec<UsageDraft>> {
     let assistant = run.assistant_id.as_ref().or(thread.assistant_id.as_ref());
     let name = assistant.map_or("unnamed", AssistantId::as_str);
     let caller: String = format!("subagent:{name}").chars().take(Caller::MAX_CHARS).collect();
-    let cost_nanos = (run.totals.cost_nanos > 0).then_some(run.totals.cost_nanos);
-    Ok(UsageDraft {
-        caller: Caller::new(caller)?,
-        model: run.model_name.clone(),
-        cost_nanos,
-        child_thread_id: Some(thread.thread_id.clone()),
-        settles: Estimate {
-            tokens: run.budget.max_tokens.unwrap_or(0),
-            cost_nanos: run.budget.max_cost_nanos.unwrap_or(0),
-        },
-        created_at: run.finished_at.unwrap_or_else(Timestamp::now),
-        ..UsageDraft::new(SourceId::of_child(&thread.thread_id, &run.run_id), tokens(&run.totals))
-    })
+    let caller = Caller::new(caller)?;
+    let first = SourceId::of_child(&thread.thread_id, &run.run_id);
+    let mut settles = Estimate {
+        tokens: run.budget.max_tokens.unwrap_or(0),
+        cost_nanos: run.budget.max_cost_nanos.unwrap_or(0),
+    };
+    let mut left = run.totals;
+    let mut records = Vec::new();
+    // What is beyond a commit's limit is refused with it.
+    while records.is_empty() || (is_owed(&left) && records.len() <= MAX_EVENTS) {
+        let source = match records.len() {
+            0 => first.clone(),
+            before => SourceId::new(format!("{first}#{}", before + 1))?,
+        };
+        let cost_nanos = take(&mut left.cost_nanos, MAX_COST_NANOS);
+        records.push(UsageDraft {
+            caller: caller.clone(),
+            model: run.model_name.clone(),
+            cost_nanos: (cost_nanos > 0).then_some(cost_nanos),
+            child_thread_id: Some(thread.thread_id.clone()),
+            settles: std::mem::take(&mut settles),
+            created_at: run.finished_at.unwrap_or_else(Timestamp::now),
+            ..UsageDraft::new(source, take_tokens(&mut left))
+        });
+    }
+    Ok(records)
 }
 
-fn tokens(totals: &RunTotals) -> TokenCounts {
+fn is_owed(left: &RunTotals) -> bool {
+    left.total_tokens > 0 || left.cost_nanos > 0
+}
+
+fn take(left: &mut u64, most: u64) -> u64 {
+    let taken = (*left).min(most);
+    *left -= taken;
+    taken
+}
+
+fn take_tokens(left: &mut RunTotals) -> TokenCounts {
+    // A total of 0 would be taken for one that nobody told.
+    if left.total_tokens == 0 {
+        return TokenCounts::default();
+    }
     TokenCounts {
-        input: totals.input_tokens,
-        output: totals.output_tokens,
-        total: totals.total_tokens,
-        cache_read: totals.cache_read_tokens,
-        cache_write: totals.cache_write_tokens,
-        reasoning: totals.reasoning_tokens,
+        input: take(&mut left.input_tokens, MAX_COUNT),
+        output: take(&mut left.output_tokens, MAX_COUNT),
+        total: take(&mut left.total_tokens, MAX_COUNT),
+        cache_read: take(&mut left.cache_read_tokens, MAX_COUNT),
+        cache_write: take(&mut left.cache_write_tokens, MAX_COUNT),
+        reasoning: take(&mut left.reasoning_tokens, MAX_COUNT),
     }
 }

@@ -169,7 +169,7 @@ impl Ledger {
     /// Ends what the owner's threads run and have queued.
     async fn end_runs_of(&self, owner: &OwnerId, at: Timestamp) -> Result<()> {
         let owned = Scope::Owner(owner.clone());
-        let busy = ThreadFilter { status: Some(ThreadStatus::Busy) };
+        let busy = ThreadFilter { status: Some(ThreadStatus::Busy), ..Default::default() };
         let mut range = ListRange::newest(MAX_LIMIT);
         loop {
             let page = self.threads().list(&owned, &busy, &range).await?;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 
-use super::{AppendSignal, Capabilities};
+use super::{AppendSignal, Capabilities, Hint};
 use crate::commit::{Commit, Receipt};
 use crate::record::{Caller, Event, EventDraft};
 use crate::{Error, EventType, Result, RunId, Scope, SeqPage, SeqRange, TaskId, ThreadId};
@@ -75,6 +77,7 @@ pub struct PutIfAbsent {
 
 /// How many rows a deletion removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deleted {
     /// Events.
     pub events: u64,
@@ -175,7 +178,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// counts on. `Conflict` while a run is active.
     async fn delete_by_thread(&self, scope: &Scope, thread: &ThreadId) -> Result<Deleted>;
 
-    /// Deletes a run with its events, items, usage, compactions, interactions and agent runs. `Conflict`
+    /// Deletes a run with its events, items, usage, compactions, interactions, feedback and agent runs. `Conflict`
     /// while it is active. The context window is what it was before the run folded it.
     async fn delete_by_run(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Deleted>;
 
@@ -184,8 +187,20 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         Capabilities::ALL
     }
 
+    /// Whether calls can be answered now: the database answers, and its schema is the one that is needed. It
+    /// writes nothing. A backend that is always there says so by leaving this as it is.
+    async fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Where readers in this process wait for appends.
     fn signal(&self) -> &AppendSignal;
+
+    /// What the backend hears of other processes' writes, while somebody listens. Hints only: readers find
+    /// everything without them, an interval later.
+    fn hints(&self) -> BoxStream<'static, Hint> {
+        stream::pending().boxed()
+    }
 }
 
 /// Refuses a question about more runs than one page has.

@@ -1,8 +1,8 @@
 //! Forks: what a thread shows up to a point, copied into a new one that goes on by itself.
 //!
 //! A fork is built of pages of the source and of commits to the new thread, as an import is, so it is the same for
-//! every backend and holds a batch in memory, however long the log is. Where it was cut short the new thread
-//! says how far it came: what is there is compared with the source again, and the rest is written.
+//! every backend and holds a batch and a page in memory, however long the log is. Where it was cut short the new
+//! thread says how far it came: what is there is compared with the source again, and the rest is written.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -18,10 +18,14 @@ use crate::{
     Timestamp, text,
 };
 
-/// Events that are read at once, and those of one commit.
+/// The most events that are read at once, and those of one commit.
 const PAGE: u32 = 500;
 
-/// Bytes after which a commit takes no further event, and a page of the source is not made longer.
+/// How many events are read first, while nothing is known of how large they are.
+const FIRST_PAGE: u32 = 16;
+
+/// The most bytes of one commit, unless a single event has more. A page of a log that had so many is followed by a
+/// shorter one.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Compactions that are read at once.
@@ -90,7 +94,9 @@ impl Ledger {
     ///   requests, leases, questions to people and agent runs: those belong to the source. Runs of which no event
     ///   is in the log are left out.
     /// - It takes many commits. Called again with the same ids and point it goes on where it was cut short, or
-    ///   answers what is there, also where the source has grown; until it answers nobody else may write to
+    ///   answers what is there, also where the source has grown. That is the point as a place in the source: of a
+    ///   run or an item that had not ended it is another one as soon as there is more of it, and [`ForkPoint::Latest`]
+    ///   takes any fork of the source, wherever it was cut. Until it answers nobody else may write to
     ///   the new thread. `Conflict` where the new thread or that part of the source was changed meanwhile: delete the
     ///   new one and fork anew. A source that is deleted meanwhile is `NotFound`.
     /// - `AlreadyExists` where the id is taken by anything but this fork; `NotFound` where the source, the run or the
@@ -294,6 +300,8 @@ struct Before {
     events: VecDeque<Event>,
     /// The last seq of the new thread that was read.
     read: u64,
+    /// How many are read at once.
+    page: u32,
     /// The last there was.
     last: u64,
     /// Whether there was nothing, not even a run without events.
@@ -356,7 +364,7 @@ impl<'a> Copying<'a> {
             scope,
             fork,
             through,
-            before: Before { events: VecDeque::new(), read: 0, last, is_new },
+            before: Before { events: VecDeque::new(), read: 0, page: FIRST_PAGE, last, is_new },
             runs,
             active,
             foreign,
@@ -375,19 +383,17 @@ impl<'a> Copying<'a> {
     /// Copies everything, and ends what is not to go on.
     async fn events(&mut self) -> Result<()> {
         let source = &self.fork.source_thread_id;
-        let mut after = 0;
+        let (mut after, mut limit) = (0, FIRST_PAGE);
         while after < self.through {
-            let range = SeqRange {
-                limit: PAGE,
-                after_seq: Some(after),
-                before_seq: Some(self.through.saturating_add(1)),
-            };
+            let range =
+                SeqRange { limit, after_seq: Some(after), before_seq: Some(self.through.saturating_add(1)) };
             let filter = EventFilter::default();
             let page = self.ledger.events().list_events(self.scope, source, &filter, &range).await?;
             after = match page.items.last() {
                 Some(last) if page.has_more => last.seq,
                 _ => self.through,
             };
+            limit = next_page(&page.items);
             for event in page.items {
                 self.event(event).await?;
             }
@@ -419,10 +425,7 @@ impl<'a> Copying<'a> {
             return Ok(());
         }
         self.written += 1;
-        if self.batch.run != event.run_id
-            || self.batch.bytes >= BATCH_BYTES
-            || self.batch.events.len() >= PAGE as usize
-        {
+        if self.batch.run != event.run_id || self.batch.events.len() >= PAGE as usize {
             self.flush().await?;
         }
         if let Some(run) = event.run_id.clone()
@@ -548,7 +551,7 @@ impl<'a> Copying<'a> {
     async fn there(&mut self) -> Result<Option<Event>> {
         if self.before.events.is_empty() && self.before.read < self.before.last {
             let range = SeqRange {
-                limit: PAGE,
+                limit: self.before.page,
                 after_seq: Some(self.before.read),
                 before_seq: Some(self.before.last.saturating_add(1)),
             };
@@ -556,6 +559,7 @@ impl<'a> Copying<'a> {
             let page =
                 self.ledger.events().list_events(self.scope, &self.fork.thread_id, &filter, &range).await?;
             self.before.read = page.items.last().map_or(self.before.last, |event| event.seq);
+            self.before.page = next_page(&page.items);
             self.before.events.extend(page.items);
         }
         match self.before.events.front() {
@@ -605,25 +609,29 @@ impl<'a> Copying<'a> {
         }
     }
 
-    /// Adds an event to the batch, with the blobs that this call did not bring yet.
+    /// Adds an event to the batch, with the blobs that this call did not bring yet. What waits is stored before
+    /// where the commit would have too many bytes with it.
     async fn add(&mut self, event: Event) -> Result<()> {
+        let mut blobs = Vec::new();
         for named in blob_refs(&event.content) {
-            if !self.brought.insert(named.blob.clone()) {
-                continue;
-            }
-            let found = self.ledger.find_blob(self.scope, &self.fork.source_thread_id, &named.blob).await?;
-            if let Some(blob) = found {
-                self.batch.bytes += blob.bytes.len();
-                self.batch.blobs.push(NewBlob {
-                    event: self.batch.events.len(),
-                    hash: blob.hash,
-                    media_type: blob.media_type,
-                    bytes: blob.bytes,
-                });
+            if self.brought.insert(named.blob.clone()) {
+                let source = &self.fork.source_thread_id;
+                blobs.extend(self.ledger.find_blob(self.scope, source, &named.blob).await?);
             }
         }
+        let bytes = size(&event) + blobs.iter().map(|blob| blob.bytes.len()).sum::<usize>();
+        if self.batch.bytes + bytes > BATCH_BYTES {
+            self.flush().await?;
+        }
+        let place = self.batch.events.len();
+        self.batch.blobs.extend(blobs.into_iter().map(|blob| NewBlob {
+            event: place,
+            hash: blob.hash,
+            media_type: blob.media_type,
+            bytes: blob.bytes,
+        }));
         self.batch.run = event.run_id;
-        self.batch.bytes += event.content.as_str().len();
+        self.batch.bytes += bytes;
         self.batch.events.push(EventDraft {
             event_type: event.event_type,
             category: event.category,
@@ -781,6 +789,18 @@ impl<'a> Copying<'a> {
 /// waited, or is an earlier one of which only late records are left.
 fn passes(run: &Run, active: &Run) -> bool {
     run.epoch == 0 || run.first_seq < active.first_seq
+}
+
+/// The bytes of an event's payloads.
+fn size(event: &Event) -> usize {
+    event.content.as_str().len() + event.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len())
+}
+
+/// How many events are read after these: as many as a commit has room for if they are as large.
+fn next_page(page: &[Event]) -> u32 {
+    let bytes = page.iter().map(size).sum::<usize>().max(1);
+    let fit = page.len().max(1).saturating_mul(BATCH_BYTES) / bytes;
+    u32::try_from(fit).unwrap_or(PAGE).clamp(1, PAGE)
 }
 
 /// Whether an event is what a fork makes of one of the source.

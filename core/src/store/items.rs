@@ -105,6 +105,7 @@ impl ItemPage {
 
 /// How much of a turn is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TurnView {
     /// The run alone.

@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use super::lifecycle::LOOKS;
 use super::tail::{self, TailItem};
 use super::{
-    AgentRunStore, BlobStore, Capabilities, ContextStore, EventStore, ImportStore, InteractionStore,
-    ItemStore, RunStore, SearchStore, ThreadStore, UsageStore,
+    AgentRunStore, ApiTokenStore, BlobStore, Capabilities, ContextStore, EventStore, FeedbackStore,
+    ImportStore, InteractionStore, ItemStore, RunStore, SearchStore, ThreadStore, UsageStore,
 };
 use crate::commit::{Admission, Commit, JournalMark, Receipt, RunProgress, Transition};
 use crate::record::{
@@ -20,7 +20,7 @@ use crate::{Error, ErrorKind, Result, RunId, Scope, ThreadId, Timestamp};
 
 /// The stores of one backend. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Ledger(Stores);
+pub struct Ledger(Arc<Stores>);
 
 /// What a [`Ledger`] is made of.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Stores {
     pub blobs: Arc<dyn BlobStore>,
     pub imports: Arc<dyn ImportStore>,
     pub search: Arc<dyn SearchStore>,
+    pub feedback: Arc<dyn FeedbackStore>,
+    pub api_tokens: Arc<dyn ApiTokenStore>,
 }
 
 impl Stores {
@@ -54,7 +56,9 @@ impl Stores {
             + AgentRunStore
             + BlobStore
             + ImportStore
-            + SearchStore,
+            + SearchStore
+            + FeedbackStore
+            + ApiTokenStore,
     {
         Self {
             threads: Arc::<S>::clone(&store),
@@ -67,7 +71,9 @@ impl Stores {
             agent_runs: Arc::<S>::clone(&store),
             blobs: Arc::<S>::clone(&store),
             imports: Arc::<S>::clone(&store),
-            search: store,
+            search: Arc::<S>::clone(&store),
+            feedback: Arc::<S>::clone(&store),
+            api_tokens: store,
         }
     }
 }
@@ -164,13 +170,13 @@ impl Ledger {
     /// Puts the stores of one backend together.
     #[must_use]
     pub fn new(stores: Stores) -> Self {
-        Self(stores)
+        Self(Arc::new(stores))
     }
 
     /// The same stores with another log, for those who wrap one.
     #[must_use]
     pub fn with_events(&self, events: Arc<dyn EventStore>) -> Self {
-        Self(Stores { events, ..self.0.clone() })
+        Self::new(Stores { events, ..Stores::clone(&self.0) })
     }
 
     /// What the backend can do. What it cannot is [`Error::Unsupported`].
@@ -225,6 +231,18 @@ impl Ledger {
     #[must_use]
     pub fn agent_runs(&self) -> &dyn AgentRunStore {
         &*self.0.agent_runs
+    }
+
+    /// Feedback.
+    #[must_use]
+    pub fn feedback(&self) -> &dyn FeedbackStore {
+        &*self.0.feedback
+    }
+
+    /// Tokens of an API.
+    #[must_use]
+    pub fn api_tokens(&self) -> &dyn ApiTokenStore {
+        &*self.0.api_tokens
     }
 
     /// Large payloads.
@@ -376,8 +394,10 @@ impl Ledger {
 
     /// Follows a thread's log from after `after_seq`, without skipping.
     ///
-    /// Appends of this process are seen at once, those of others within `poll`. The stream ends
-    /// after its first error, which is `NotFound` once the thread is deleted.
+    /// Appends of this process are seen at once, those of others within `poll`: one query an interval looks for
+    /// all who follow anything of this ledger. A database that cannot be reached right now is waited for. The stream
+    /// ends after its first error, which is `NotFound` once the thread is deleted or somebody else's, and
+    /// `Unavailable` once the ledger is closed.
     #[must_use]
     pub fn tail(
         &self,
@@ -386,6 +406,7 @@ impl Ledger {
         after_seq: u64,
         poll: Duration,
     ) -> BoxStream<'static, Result<TailItem>> {
-        tail::tail(Arc::clone(&self.0.events), scope, thread, after_seq, poll)
+        let (events, threads) = (Arc::clone(&self.0.events), Arc::clone(&self.0.threads));
+        tail::tail(events, threads, scope, thread, after_seq, poll)
     }
 }

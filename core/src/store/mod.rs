@@ -5,18 +5,21 @@
 //! [`Error::AlreadyExists`](crate::Error::AlreadyExists), and nothing of the other row is told.
 
 mod agent_runs;
+mod api_tokens;
 mod blobs;
 mod capabilities;
 mod context;
 mod delegation;
 mod erasure;
 mod events;
+mod feedback;
 mod fork;
 mod imports;
 mod interactions;
 mod items;
 mod ledger;
 mod lifecycle;
+mod live;
 mod pending;
 mod runs;
 mod search;
@@ -25,13 +28,16 @@ mod tail;
 mod threads;
 mod transcript;
 mod usage;
+mod watch;
 
 pub use agent_runs::{AgentMatch, AgentRunFilter, AgentRunStore, RecordedAgentRun, StoredAgentRun, Unfolded};
+pub use api_tokens::{ApiTokenFilter, ApiTokenStore};
 pub use blobs::BlobStore;
 pub use capabilities::{Capabilities, Capability};
 pub use context::{ContextStore, Fold};
 pub use delegation::{Delegated, Delegation};
 pub use events::{Deleted, EventFilter, EventStore, PutIfAbsent, RunVisibility, check_run_count};
+pub use feedback::{FeedbackFilter, FeedbackStore};
 pub use fork::{Fork, ForkPoint, Forked};
 pub use imports::{ImportStore, check_quarantined};
 pub use interactions::{InteractionFilter, InteractionStore};
@@ -41,13 +47,16 @@ pub use items::{
 };
 pub use ledger::{Admitted, Finish, Finished, Ledger, NewRun, Stores};
 pub use lifecycle::{Cancellation, Claimed, Swept};
+pub use live::{DeltaKind, Heard, Listener, LiveDelta};
 pub use pending::{Abort, ActiveRun, Healed, OpenItem, PendingCall, Resumption};
 pub use runs::{Claimable, Reservation, Reserve, RunFilter, RunStore, Sweep, require_system};
 pub use search::{Behind, IndexBudget, Indexed, SearchFilter, SearchHit, SearchPage, SearchStore};
-pub use signal::{AppendSignal, Subscription};
+pub use signal::{AppendSignal, Relay, Subscription};
 pub use tail::TailItem;
 pub use threads::{
-    Deletion, DeletionFilter, Erased, Erasure, ThreadFilter, ThreadStore, require_system_scope,
+    Deletion, DeletionFilter, Erased, Erasure, MetadataMatch, MetadataValue, ThreadFilter, ThreadStore,
+    require_system_scope,
 };
 pub use transcript::FoldedEnds;
 pub use usage::{UsageOf, UsageQuery, UsageStore};
+pub use watch::Hint;

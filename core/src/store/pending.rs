@@ -8,8 +8,8 @@
 use super::{Claimed, ClaimedItem, EventFilter, InteractionFilter, ItemFilter, Ledger};
 use crate::commit::{Claim, Commit, JournalMark, Transition};
 use crate::record::{
-    Event, EventDraft, Interaction, InteractionStatus, ItemEntry, ItemKind, ItemMark, ItemStatus, Lease,
-    NewLease, Outcome, Run, Thread, ThreadHead, ToolCall,
+    AgentMessage, Event, EventDraft, Interaction, InteractionStatus, ItemEntry, ItemKind, ItemMark,
+    ItemStatus, Lease, NewLease, Outcome, Run, Thread, ThreadHead, ToolCall,
 };
 use crate::view::context::{ContextMessage, ContextWindow};
 use crate::{
@@ -38,7 +38,8 @@ pub struct PendingCall {
     /// The call's item: its run, who asked (`caller`, in the message `parent_item_id`), the id that the model
     /// knows it by (`call_id`), and under which epoch it was claimed.
     pub item: ItemEntry,
-    /// The tool and its arguments. Of a call whose start has another shape, the item's kind and that content.
+    /// The tool and its arguments, as they are stored: [`Ledger::whole`] gives arguments of which large parts are kept
+    /// apart. Of a call whose start has another shape, the item's kind and that content.
     pub call: ToolCall,
     /// The event that began it.
     pub started: Event,
@@ -49,7 +50,7 @@ impl PendingCall {
     #[must_use]
     pub fn of(open: OpenItem) -> Option<Self> {
         let OpenItem { item, started } = open;
-        let told = started.content.shown().decode::<ToolCall>().ok();
+        let told = ToolCall::read(&started.content).ok();
         if !item.item_kind.is_call() || (item.call_id.is_none() && told.is_none()) {
             return None;
         }
@@ -417,6 +418,8 @@ impl Ledger {
             }
             // An item whose end is no message the model is told of (a note in its place, say) is the call's.
             let mut known = self.items_of(scope, run, message).await?;
+            // The window's messages show how large parts begin; the log has what was asked.
+            let stored = message.event.content.decode_lossy::<AgentMessage>().ok();
             for (number, call) in asked.iter().enumerate() {
                 let call_id = call.request.id.as_deref().and_then(|id| crate::CallId::new(id).ok());
                 let own = known.iter().position(|item| item.call_id == call_id).map(|at| known.remove(at));
@@ -439,7 +442,9 @@ impl Ledger {
                     call_id: item.call_id,
                     parent_item_id: item.parent_item_id,
                 });
-                let told = ToolCall::asked(call.request.name.as_str(), call.request.args.clone());
+                let written = stored.as_ref().and_then(|message| message.tool_calls.get(number));
+                let args = written.map_or(&call.request.args, |request| &request.args);
+                let told = ToolCall::asked(call.request.name.as_str(), args.clone());
                 let end = EventDraft {
                     caller: message.event.caller.clone(),
                     once_key: Some(EventDraft::result_key(&mark.item_id)),

@@ -44,6 +44,7 @@ impl SearchFilter {
 
 /// A text that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchHit {
     /// The thread.
     pub thread_id: ThreadId,
@@ -63,6 +64,7 @@ pub struct SearchHit {
 
 /// What is not indexed yet of the threads that were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Behind {
     /// Threads that have grown since.
     pub threads: u64,
@@ -77,6 +79,7 @@ impl Behind {
 
 /// Texts that were found, newest first: by time, then by thread and number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SearchPage {
     /// The texts.
     pub items: Vec<SearchHit>,
@@ -111,6 +114,7 @@ impl Default for IndexBudget {
 
 /// What an indexing did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Indexed {
     /// Events that were passed.
     pub events: u64,

@@ -30,6 +30,14 @@ macro_rules! __conformance_cases {
                 a_bad_fold_is_refused,
                 steps_are_followed_to_the_end,
             }
+            api_tokens {
+                a_token_is_found_by_its_hash [ApiTokens],
+                a_token_is_kept_once [ApiTokens],
+                a_token_is_revoked_once [ApiTokens],
+                tokens_are_listed_in_pages [ApiTokens],
+                tokens_are_the_systems [ApiTokens],
+                an_erased_owner_has_no_tokens,
+            }
             blobs {
                 a_large_part_is_stored_once,
                 a_blob_is_judged_with_its_commit,
@@ -42,6 +50,7 @@ macro_rules! __conformance_cases {
                 blobs_are_listed_in_pages,
                 a_blob_is_its_threads,
                 readers_are_shown_how_it_begins,
+                too_many_blobs_are_refused,
             }
             budgets {
                 a_limit_may_be_reached,
@@ -65,6 +74,8 @@ macro_rules! __conformance_cases {
                 a_sweep_charges_before_it_deletes,
                 a_resumed_run_has_what_lost_calls_reserved,
                 a_child_is_charged_however_it_ended,
+                a_dear_child_is_charged_whole,
+                a_child_is_delegated_again_after_an_outage,
                 grandchildren_are_charged_up_the_tree,
                 a_root_is_nobodys_child,
                 only_what_was_handed_over_is_charged,
@@ -72,6 +83,7 @@ macro_rules! __conformance_cases {
             }
             capabilities {
                 what_is_lacking_is_refused [],
+                what_answers_is_ready [],
             }
             commits {
                 seqs_start_at_one_without_gaps [],
@@ -159,6 +171,21 @@ macro_rules! __conformance_cases {
                 once_keys_belong_to_a_run [],
                 a_taken_once_key_refuses_the_commit [],
             }
+            feedback {
+                feedback_comes_back_whole [Runs Items Feedback],
+                a_person_has_one_opinion_of_each [Runs Items Feedback],
+                one_of_many_puts_is_one_row [Runs Feedback],
+                what_feedback_is_about_must_be_there [Runs Items Feedback],
+                a_comment_has_a_length_and_no_nul [Runs Feedback],
+                feedback_is_changed_and_taken_back [Runs Feedback],
+                feedback_is_listed_in_pages [Runs Items Feedback],
+                ratings_are_counted_by_run [Runs Items Feedback],
+                feedback_is_its_threads [Runs Feedback],
+                feedback_goes_with_its_run_and_its_thread [Runs Feedback],
+                a_thread_that_changes_hands_keeps_what_was_thought [Runs Feedback],
+                an_erased_owner_leaves_no_name,
+                a_fork_leaves_it_to_the_source,
+            }
             imports {
                 a_cursor_is_where_it_was_set_last,
                 what_is_no_record_is_kept_once,
@@ -171,6 +198,8 @@ macro_rules! __conformance_cases {
                 a_repeated_fork_writes_nothing,
                 a_fork_goes_on_where_it_was_cut,
                 a_fork_is_its_owners,
+                a_fork_cuts_nothing_again,
+                a_fork_is_written_in_small_commits,
             }
             interactions {
                 a_run_asks_as_it_ends,
@@ -248,6 +277,7 @@ macro_rules! __conformance_cases {
                 resumes_and_sweeps_exclude_each_other,
                 a_thread_tells_what_is_needed_to_go_on,
                 what_is_pending_is_its_owners,
+                arguments_kept_apart_stay_whole,
                 a_run_that_was_asked_to_stop_is_not_resumed,
                 a_healed_thread_has_a_legal_history,
                 calls_without_an_item_get_their_end,
@@ -350,7 +380,15 @@ macro_rules! __conformance_cases {
                 an_edit_changes_what_it_names [],
                 a_refused_edit_changes_nothing [],
                 threads_are_listed_in_pages [],
+                pinned_threads_come_first [],
+                pinning_is_no_news [],
                 threads_are_filtered_by_status [Runs],
+                threads_are_filtered_by_agent_and_pin [],
+                threads_are_filtered_by_metadata [],
+                metadata_is_matched_as_it_was_spelled [],
+                a_bad_match_is_refused [],
+                a_cursor_of_another_list_is_refused [],
+                a_filter_may_match_nothing [],
                 appends_do_not_touch_the_thread [],
             }
             trees {
@@ -478,7 +516,7 @@ macro_rules! __conformance_test {
 #[macro_export]
 macro_rules! __conformance_claimed {
     (@needs , $lacks:tt, $($test:tt)*) => {
-        $crate::__conformance_claimed! { @needs [Runs Marks Usage Items Sessions Search], $lacks, $($test)* }
+        $crate::__conformance_claimed! { @needs [Runs Marks Usage Items Sessions Search Feedback ApiTokens], $lacks, $($test)* }
     };
     (@needs [], $lacks:tt, $($test:tt)*) => {
         #[test]
@@ -503,6 +541,12 @@ macro_rules! __conformance_claimed {
         $crate::__conformance_claimed! { @unclaimed $($rest)* }
     };
     (@find Search [Search $($more:tt)*], $($rest:tt)*) => {
+        $crate::__conformance_claimed! { @unclaimed $($rest)* }
+    };
+    (@find Feedback [Feedback $($more:tt)*], $($rest:tt)*) => {
+        $crate::__conformance_claimed! { @unclaimed $($rest)* }
+    };
+    (@find ApiTokens [ApiTokens $($more:tt)*], $($rest:tt)*) => {
         $crate::__conformance_claimed! { @unclaimed $($rest)* }
     };
     (@find $need:tt [$other:tt $($more:tt)*], $($rest:tt)*) => {

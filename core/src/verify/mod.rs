@@ -61,6 +61,7 @@ text_enum! {
 
 /// Something that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Finding {
     /// What it is.
     pub kind: FindingKind,
@@ -76,6 +77,7 @@ pub struct Finding {
 
 /// What [`ItemStore::verify`](crate::ItemStore::verify) found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Verified {
     /// The thread.
     pub thread_id: ThreadId,
@@ -128,6 +130,7 @@ impl Verified {
 
 /// What [`ItemStore::rebuild`](crate::ItemStore::rebuild) did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rebuilt {
     /// The thread.
     pub thread_id: ThreadId,

@@ -11,7 +11,7 @@ use crate::record::{
 };
 use crate::view::legacy::calls::Calls;
 use crate::view::legacy::openai_chat::OpenAiChat;
-use crate::{Category, Error, RawJson, Result, ThreadId};
+use crate::{Category, Error, RawJson, Result, RunId, ThreadId};
 
 /// The messages a model would be sent next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,18 @@ impl ContextMessage {
     pub fn seq(&self) -> u64 {
         self.event.seq
     }
+
+    /// Its tokens, by the rule of thumb of [`estimated_tokens`].
+    #[must_use]
+    pub fn estimated_tokens(&self) -> u64 {
+        estimated_tokens(self.event.content.as_str())
+    }
+}
+
+/// Tokens of a message with this text, by a rule of thumb: one for four bytes, and four for what stands around it.
+#[must_use]
+pub fn estimated_tokens(text: &str) -> u64 {
+    4 + text.len() as u64 / 4
 }
 
 impl MessageBody {
@@ -168,6 +180,19 @@ impl ContextWindow {
             }
         }
         calls
+    }
+
+    /// The run of the newest message: whose a note is that nobody says otherwise of.
+    #[must_use]
+    pub fn last_run(&self) -> Option<RunId> {
+        let newest = self.messages.iter().max_by_key(|message| message.seq());
+        newest.and_then(|newest| newest.event.run_id.clone())
+    }
+
+    /// Tokens of its messages, by the rule of thumb of [`estimated_tokens`].
+    #[must_use]
+    pub fn estimated_tokens(&self) -> u64 {
+        self.messages.iter().map(ContextMessage::estimated_tokens).sum()
     }
 
     /// What may be folded so that the last `exchanges` stay, each from a person's message on: everything before
@@ -286,7 +311,7 @@ impl ContextWindow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CallId, Caller, EventDraft, EventType, ItemId, ItemMark, RunId, Timestamp};
+    use crate::{CallId, Caller, EventDraft, EventType, ItemId, ItemMark, Timestamp};
     use pretty_assertions::assert_eq;
 
     fn event(seq: u64, kind: ItemKind, status: ItemStatus, content: &str) -> Event {

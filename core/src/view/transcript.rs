@@ -41,6 +41,7 @@ pub struct Transcript {
 
 /// The content of an event of type [`event_type::RUN_OUTPUT`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Told {
     /// What the agent run came to.
     pub output: String,
@@ -130,6 +131,7 @@ impl Transcript {
 
     fn answered(&mut self, event: &Event) -> RawJson {
         #[derive(Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         struct Asked<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
             id: Option<&'a str>,
@@ -137,6 +139,7 @@ impl Transcript {
             args: RawJson,
         }
         #[derive(Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         struct Payload<'a> {
             text: String,
             tool_calls: Vec<Asked<'a>>,
@@ -182,6 +185,7 @@ impl Transcript {
 
     fn returned(&mut self, event: &Event, status: &ItemStatus) -> RawJson {
         #[derive(Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         struct Payload<'a> {
             tool: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,6 +221,7 @@ impl Transcript {
 
     fn delegated(&mut self, event: &Event, status: &ItemStatus) -> RawJson {
         #[derive(Serialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         struct Payload<'a> {
             ok: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,6 +273,7 @@ impl Transcript {
 
 /// What payloads of every kind may say.
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 struct Common<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'a str>,

@@ -10,14 +10,15 @@ use std::time::Duration;
 use pretty_assertions::assert_eq;
 use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    Admission, AgentRunFilter, AgentRunId, AgentRunRecord, AgentUsage, BlobHash, CancelAction, Category,
-    Commit, DeletionFilter, Erasure, ErrorKind, Estimate, EventDraft, EventFilter, EventType, Finish, Fold,
-    FoldedSteps, Fork, ForkOrigin, ImportCursor, ImportSource, IndexBudget, InteractionFilter, InteractionId,
-    ItemFilter, ItemId, ItemKind, ItemMark, ItemQuery, ItemStatus, JournalMark, Ledger, ListRange,
-    NewAgentRun, NewInteraction, NewRun, NewThread, ONCE_TERMINAL, Outcome, OwnerId, RawJson, Reserve,
-    Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SearchFilter, SeqRange, SourceId, Spawn,
-    Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, TurnQuery, UsageBy, UsageDraft,
-    UsageOf, UsageQuery, Visibility, WorkerId, offload,
+    Admission, AgentRunFilter, AgentRunId, AgentRunRecord, AgentUsage, ApiToken, ApiTokenFilter, ApiTokenId,
+    BlobHash, CancelAction, Category, Commit, DeletionFilter, Erasure, ErrorKind, Estimate, EventDraft,
+    EventFilter, EventType, FeedbackFilter, FeedbackId, FeedbackPatch, Finish, Fold, FoldedSteps, Fork,
+    ForkOrigin, ImportCursor, ImportSource, IndexBudget, InteractionFilter, InteractionId, ItemFilter,
+    ItemId, ItemKind, ItemMark, ItemQuery, ItemStatus, JournalMark, Ledger, ListRange, NewAgentRun,
+    NewFeedback, NewInteraction, NewRun, NewThread, ONCE_TERMINAL, Outcome, OwnerId, Rating, RawJson,
+    Reserve, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SearchFilter, SeqRange, SourceId,
+    Spawn, Sweep, ThreadFilter, ThreadId, ThreadPatch, Timestamp, TokenCounts, TurnQuery, UsageBy,
+    UsageDraft, UsageOf, UsageQuery, Visibility, WorkerId, offload,
 };
 
 use crate::backend::{Fresh, on_each_backend};
@@ -40,6 +41,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("ImportStore", include_str!("../../../core/src/store/imports.rs")),
     ("BlobStore", include_str!("../../../core/src/store/blobs.rs")),
     ("SearchStore", include_str!("../../../core/src/store/search.rs")),
+    ("FeedbackStore", include_str!("../../../core/src/store/feedback.rs")),
+    ("ApiTokenStore", include_str!("../../../core/src/store/api_tokens.rs")),
 ];
 
 /// Every async method of the store traits, as `Trait::method`.
@@ -92,7 +95,21 @@ async fn a_thread_of_alice(ledger: &Ledger, alice: &Scope) -> (ThreadId, RunId) 
     commit.blobs = blobs;
     commit.usage.push(UsageDraft::new(SourceId::new("call").expect("an id"), TokenCounts::of(1, 1)));
     ledger.events().append(alice, commit).await.expect("the item");
+    ledger.feedback().create(alice, opinion(&thread, &run, "f1")).await.expect("the feedback");
     (thread, run)
+}
+
+/// What somebody thinks of a run.
+fn opinion(thread: &ThreadId, run: &RunId, id: &str) -> NewFeedback {
+    NewFeedback {
+        thread_id: thread.clone(),
+        feedback_id: FeedbackId::new(id).expect("an id"),
+        run_id: run.clone(),
+        item_id: None,
+        rating: Rating::Up,
+        comment: None,
+        at: Timestamp::now(),
+    }
 }
 
 /// A question that a run of the thread ended with, which is open.
@@ -132,6 +149,17 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     let question = InteractionId::new("q1").expect("an id");
     let blob = BlobHash::of(b"large");
     let asked = InteractionFilter { thread_id: Some(thread.clone()), ..InteractionFilter::default() };
+    let (feedback, given) = (ledger.feedback(), FeedbackId::new("f1").expect("an id"));
+    let (tokens, token_id) = (ledger.api_tokens(), ApiTokenId::generate());
+    let token = ApiToken {
+        token_id: token_id.clone(),
+        token_hash: "0".repeat(64),
+        owner_id: scope.owner().cloned(),
+        label: None,
+        created_at: Timestamp::now(),
+        expires_at: None,
+        revoked_at: None,
+    };
     let (imports, source) = (ledger.imports(), ImportSource::new("s").expect("a source"));
     let (byte_offset, updated_at) = (1, Timestamp::now());
     let read_to = ImportCursor { source: source.clone(), byte_offset, last_line_hash: None, updated_at };
@@ -155,6 +183,8 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     let record = AgentRunRecord::new(record, Timestamp::now()).cancelled();
     let listed = ledger.interactions().list(scope, &InteractionFilter::default(), &list).await;
     assert_eq!(listed.expect("a list").items, []);
+    let heads = threads.heads(scope, std::slice::from_ref(thread)).await;
+    assert_eq!(heads.expect("heads"), []);
     let hello = SearchQuery::parse("hello").expect("a word");
     let searched = SearchFilter::of_thread(thread.clone());
     let found = ledger.search(scope, &hello, &SearchFilter::default(), &list).await;
@@ -171,6 +201,7 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ("ThreadStore::head", kind(threads.head(scope, thread).await)),
         // Lists were checked to be empty above.
         ("ThreadStore::list", None),
+        ("ThreadStore::heads", None),
         (
             "ThreadStore::update",
             kind(threads.update(scope, thread, ThreadPatch::default(), Timestamp::now()).await),
@@ -261,6 +292,21 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ),
         ("SearchStore::forget", kind(ledger.search_index().forget(scope, thread).await)),
         ("SearchStore::find", kind(ledger.search_index().find(scope, &hello, &searched, &list).await)),
+        ("FeedbackStore::create", kind(feedback.create(scope, opinion(thread, run, "f2")).await)),
+        ("FeedbackStore::put", kind(feedback.put(scope, opinion(thread, run, "f2")).await)),
+        ("FeedbackStore::get", kind(feedback.get(scope, thread, &given).await)),
+        ("FeedbackStore::list", kind(feedback.list(scope, thread, &FeedbackFilter::default(), &list).await)),
+        (
+            "FeedbackStore::update",
+            kind(feedback.update(scope, thread, &given, FeedbackPatch::default(), Timestamp::now()).await),
+        ),
+        ("FeedbackStore::delete", kind(feedback.delete(scope, thread, &given).await)),
+        ("FeedbackStore::stats", kind(feedback.stats(scope, thread, std::slice::from_ref(run)).await)),
+        ("ApiTokenStore::create", kind(tokens.create(scope, token).await)),
+        ("ApiTokenStore::find", kind(tokens.find(scope, &"0".repeat(64)).await)),
+        ("ApiTokenStore::list", kind(tokens.list(scope, &ApiTokenFilter::default(), &list).await)),
+        ("ApiTokenStore::revoke", kind(tokens.revoke(scope, &token_id, Timestamp::now()).await)),
+        ("EventStore::ready", kind(events.ready().await)),
         ("ThreadStore::delete", kind(threads.delete(scope, thread).await)),
         // Last, because a thread that never was exists afterwards.
         ("ThreadStore::create", kind(threads.create(scope, NewThread::new(thread.clone())).await)),
@@ -270,7 +316,9 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
 /// What a stranger must be answered.
 fn expected(method: &str) -> Option<ErrorKind> {
     match method {
-        "ThreadStore::list" | "AgentRunStore::list" => None,
+        // It tells of the backend, and of nobody.
+        "EventStore::ready" => None,
+        "ThreadStore::list" | "ThreadStore::heads" | "AgentRunStore::list" => None,
         "ThreadStore::create" | "AgentRunStore::record" => Some(ErrorKind::AlreadyExists),
         // The system's business.
         "ThreadStore::set_owner"
@@ -279,6 +327,10 @@ fn expected(method: &str) -> Option<ErrorKind> {
         | "ThreadStore::erase_remains"
         | "RunStore::renew_leases"
         | "RunStore::list_claimable"
+        | "ApiTokenStore::create"
+        | "ApiTokenStore::find"
+        | "ApiTokenStore::list"
+        | "ApiTokenStore::revoke"
         | "AgentRunStore::list_unfolded" => Some(ErrorKind::InvalidInput),
         _ => Some(ErrorKind::NotFound),
     }
@@ -358,6 +410,7 @@ const PARAMS: &[(&str, &str)] = &[
     ("ForkOrigin", include_str!("../../../core/src/record/thread.rs")),
     ("Fork", include_str!("../../../core/src/store/fork.rs")),
     ("Fold", include_str!("../../../core/src/store/context.rs")),
+    ("NewFeedback", include_str!("../../../core/src/record/feedback.rs")),
 ];
 
 /// Every field of a params struct that names a thread, a run or an owner, as `Struct.field`.
@@ -471,6 +524,12 @@ async fn ids_inside_params_are_checked(fresh: &Fresh) {
     let new = NewRun::new(thread_of_alice.clone(), RunId::generate());
     assert_eq!(kind(ledger.admit(&mallory, new).await), Some(ErrorKind::NotFound));
     walked.push("NewRun.thread_id");
+    for (field, of) in [("NewFeedback.thread_id", &thread_of_alice), ("NewFeedback.run_id", &thread)] {
+        let new = opinion(of, &run_of_alice, "f3");
+        assert_eq!(kind(ledger.feedback().create(&mallory, new.clone()).await), Some(ErrorKind::NotFound));
+        assert_eq!(kind(ledger.feedback().put(&mallory, new).await), Some(ErrorKind::NotFound));
+        walked.push(field);
+    }
     let mut call = UsageDraft::new(SourceId::new("c").expect("an id"), TokenCounts::of(1, 1));
     call.child_thread_id = Some(thread_of_alice.clone());
     let commit = Commit { usage: vec![call], ..Commit::new(thread.clone()) };

@@ -12,4 +12,5 @@ mod jsonl_bytes;
 mod kit;
 mod model;
 mod processes;
+mod streams;
 mod takeover;

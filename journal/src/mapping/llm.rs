@@ -7,6 +7,7 @@ use runledger_core::{
 };
 use serde_json::json;
 
+use super::delta::Told;
 use super::{Counting, Mapper, Recorded, caller_of, encode, event, item, metadata_text};
 use crate::callbacks::{ChatModelStart, Context, Failed, LlmEnd, LlmStart};
 use crate::message::{Message, Role};
@@ -18,7 +19,7 @@ pub(super) struct ModelCall {
     index: u64,
     /// The lead agent's call of the run that it is, or was made after; counted from 0.
     round: u64,
-    caller: Caller,
+    pub(super) caller: Caller,
     provider: Option<String>,
     model: Option<String>,
     /// How long it took, known once it ended.
@@ -26,13 +27,15 @@ pub(super) struct ModelCall {
     /// An answer with a message was stored: a second one is a repetition.
     answered: bool,
     /// It ended, well or not.
-    ended: bool,
+    pub(super) ended: bool,
     /// Its tokens were counted: a later report is a repetition.
     counted: bool,
     /// What it was shown, until it ended: a call that fails is billed for it.
     shown: Option<RawJson>,
     /// What was reserved for it.
     settles: Estimate,
+    /// The items that pieces were told of, while somebody listens.
+    pub(super) told: Told,
 }
 
 /// One answer of a model.
@@ -113,6 +116,7 @@ impl Mapper {
             counted: false,
             shown: None,
             settles: self.reserved.pop_front().unwrap_or_default(),
+            told: Told::default(),
         };
         self.calls.entry(context.run_id.to_owned()).or_insert(call)
     }
@@ -211,6 +215,7 @@ impl Mapper {
         self.count(&mut call, context, caller, latency_ms, &generations, &mut recorded);
         call.ended = true;
         call.shown = None;
+        call.told = Told::default();
         self.calls.insert(context.run_id.to_owned(), call);
         recorded
     }

@@ -3,8 +3,10 @@
 //! Pure and synchronous: a callback goes in, a [`Recorded`] group comes out that is stored whole.
 //! The table of events is in ARCHITECTURE.md; the rules that callback streams need beyond it
 //! (ends that never come, ends that come twice, errors told once per level) are here, by subject:
-//! `run` has chains and the application's own records, `llm` model calls, `tools` tool calls.
+//! `run` has chains and the application's own records, `llm` model calls, `tools` tool calls. `delta` is what is told
+//! of answers while they come, and recorded nowhere.
 
+mod delta;
 mod llm;
 pub(crate) mod resumed;
 pub(crate) mod run;
@@ -20,6 +22,7 @@ use runledger_core::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub(crate) use self::delta::Piece;
 pub(crate) use self::llm::count_of;
 use crate::callbacks::Context;
 use crate::pricing::{Pricer, priced};
@@ -191,18 +194,23 @@ impl ItemIds {
 
     /// `wanted`, or else `otherwise` with the first number that makes it free.
     pub fn take(&mut self, wanted: Option<&str>, otherwise: &str) -> ItemId {
-        if let Some(id) = wanted.and_then(|text| ItemId::new(text).ok())
-            && self.used.insert(id.clone())
-        {
+        let id = self.peek(wanted, otherwise);
+        self.used.insert(id.clone());
+        id
+    }
+
+    /// The id that [`ItemIds::take`] would give now.
+    #[must_use]
+    pub fn peek(&self, wanted: Option<&str>, otherwise: &str) -> ItemId {
+        let is_free = |id: &ItemId| !self.used.contains(id);
+        if let Some(id) = wanted.and_then(|text| ItemId::new(text).ok()).filter(is_free) {
             return id;
         }
         let mut number = 1;
         loop {
             let name = if number == 1 { otherwise.to_owned() } else { format!("{otherwise}-{number}") };
             let id = ItemId::new(&name).or_else(|_| ItemId::new(text::fingerprint(&name)));
-            if let Ok(id) = id
-                && self.used.insert(id.clone())
-            {
+            if let Some(id) = id.ok().filter(is_free) {
                 return id;
             }
             number += 1;

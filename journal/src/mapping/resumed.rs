@@ -127,7 +127,7 @@ impl Mapper {
             let caller = caller.unwrap_or_else(|| Caller::from_stored("subagent:unknown"));
             self.subagents.insert(task.clone(), Subagent { mark, caller, description });
         } else if item.item_kind.is_call()
-            && let Ok(asked) = started.content.shown().decode::<ToolCall>()
+            && let Ok(asked) = ToolCall::read(&started.content)
         {
             let call_id = mark.call_id.as_ref().map(ToString::to_string);
             let caller = caller.unwrap_or_else(Caller::lead_agent);

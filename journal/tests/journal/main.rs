@@ -5,6 +5,7 @@
 
 mod agent_runs;
 mod any_stream;
+mod deltas;
 mod faults;
 mod fixtures;
 mod lifecycle;

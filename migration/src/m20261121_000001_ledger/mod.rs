@@ -8,8 +8,10 @@
 //! - no checks on statuses and kinds: a newer program may add values that an older one keeps.
 
 mod agent_runs;
+mod api_tokens;
 mod blobs;
 mod events;
+mod feedback;
 mod imports;
 mod runs;
 mod search;
@@ -50,6 +52,8 @@ fn definitions() -> Vec<Table> {
         agent_runs::agent_runs(),
         search::search_documents(),
         search::search_progress(),
+        feedback::feedback(),
+        api_tokens::api_tokens(),
     ]
 }
 

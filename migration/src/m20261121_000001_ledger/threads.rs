@@ -27,6 +27,7 @@ pub(super) fn threads() -> Table {
             optional("model", Kind::Text),
             required("config", Kind::Json),
             required("metadata", Kind::Json),
+            required("pinned", Kind::Boolean),
             optional("archived_at", Kind::Instant),
             required("created_at", Kind::Instant),
             required("updated_at", Kind::Instant),
@@ -37,8 +38,8 @@ pub(super) fn threads() -> Table {
         Index::on("ix_threads_ephemeral", &["updated_at", "thread_id"])
             .only_where(Expr::col("lifecycle").eq("ephemeral")),
     )
-    .index(Index::on("ix_threads_owner_updated", &["owner_id", "updated_at", "thread_id"]))
-    .index(Index::on("ix_threads_updated", &["updated_at", "thread_id"]))
+    .index(Index::on("ix_threads_owner_listed", &["owner_id", "pinned", "updated_at", "thread_id"]))
+    .index(Index::on("ix_threads_listed", &["pinned", "updated_at", "thread_id"]))
     .index(
         Index::on("ix_threads_parent", &["parent_thread_id", "created_at", "thread_id"])
             .only_where(Expr::col("parent_thread_id").is_not_null()),

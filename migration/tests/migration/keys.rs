@@ -5,7 +5,7 @@ use runledger_migration::{UpOptions, partitioned_by_thread, up};
 
 use crate::{database::TestDatabase, on_each_backend};
 
-on_each_backend!(every_unique_key_but_two_contains_the_thread, what_is_unique_is_enforced,);
+on_each_backend!(what_is_unique_below_a_thread_contains_the_thread, what_is_unique_is_enforced,);
 
 /// `table index-columns` of every unique index without `thread_id`. What SQLite's full-text search keeps for
 /// itself is left out.
@@ -19,12 +19,18 @@ const POSTGRES_UNIQUE: &str = "SELECT t.relname::text, string_agg(a.attname, ','
      WHERE i.indisunique AND t.relnamespace = 'public'::regnamespace \
      GROUP BY t.relname, i.indexrelid HAVING NOT bool_or(a.attname = 'thread_id') ORDER BY 1, 2";
 
-async fn every_unique_key_but_two_contains_the_thread(database: &TestDatabase) {
+async fn what_is_unique_below_a_thread_contains_the_thread(database: &TestDatabase) {
     up(database.url(), &UpOptions::default()).await.unwrap();
     let question = if database.is_sqlite() { SQLITE_UNIQUE } else { POSTGRES_UNIQUE };
     assert_eq!(
         database.rows(question).await,
-        ["agent_runs agent_run_id", "import_cursors source", "runledger_migrations version",],
+        [
+            "agent_runs agent_run_id",
+            "api_tokens token_hash",
+            "api_tokens token_id",
+            "import_cursors source",
+            "runledger_migrations version",
+        ],
     );
 }
 
@@ -78,6 +84,7 @@ async fn the_thread_tables_can_be_partitioned_by_thread() {
         "compactions",
         "deletions",
         "event_blobs",
+        "feedback",
         "interactions",
         "quarantine",
         "queued_inputs",

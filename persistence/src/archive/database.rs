@@ -171,7 +171,7 @@ pub(super) async fn write(
     match written {
         Ok(census) => {
             transaction.commit().await.map_err(|error| error_map::map_commit(WRITING, error))?;
-            database.signal.publish(thread, census.next_seq());
+            database.signal.publish(thread, census.next_seq().saturating_sub(1));
             Ok(census)
         }
         Err(error) => {
@@ -204,7 +204,8 @@ impl Writer<'_> {
         if let Some(run) = head.try_get_by_index::<Option<String>>(0).map_err(unreadable)? {
             return Err(Error::conflict("active run of the thread to replace", "none", run));
         }
-        for table in TABLES.iter().map(|table| table.name).chain(NOT_CARRIED) {
+        // How far imports came is said of the log that goes: the one that comes may have less.
+        for table in TABLES.iter().map(|table| table.name).chain(NOT_CARRIED).chain(["import_cursors"]) {
             let sql = format!("DELETE FROM {table} WHERE {THREAD} = $1");
             self.execute(self.statement(sql, vec![self.thread.as_str().into()])).await?;
         }

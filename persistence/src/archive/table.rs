@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use sea_orm::{ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn};
 
 use crate::entity::{
-    agent_run, blob, compaction, deletion, event_blob, interaction, quarantined, queued_input, run,
+    agent_run, blob, compaction, deletion, event_blob, feedback, interaction, quarantined, queued_input, run,
     run_event, thread, thread_head, thread_item, usage_record,
 };
 
@@ -102,6 +102,7 @@ pub(super) static TABLES: LazyLock<Vec<Table>> = LazyLock::new(|| {
         Table::of::<usage_record::Entity>(64),
         Table::of::<compaction::Entity>(16),
         Table::of::<interaction::Entity>(16),
+        Table::of::<feedback::Entity>(64),
         Table::of::<deletion::Entity>(1_000),
         Table::of::<quarantined::Entity>(16),
         Table::of::<agent_run::Entity>(4),
@@ -125,8 +126,10 @@ mod tests {
         let question = Statement::from_string(database.get_database_backend(), sql);
         let rows = database.query_all_raw(question).await.unwrap();
         let mut stored: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
-        // Where an import stands is not a thread's, and words are kept beside the texts that have them.
-        let others = ["import_cursors.", "runledger_migrations.", "search_words.", "search_words_"];
+        // Where an import stands and what lets somebody in is not a thread's, and words are kept beside the texts
+        // that have them.
+        let others =
+            ["api_tokens.", "import_cursors.", "runledger_migrations.", "search_words.", "search_words_"];
         let not_carried = NOT_CARRIED.map(|table| format!("{table}."));
         let left_out: Vec<&str> = not_carried.iter().map(String::as_str).chain(others).collect();
         stored.retain(|column| !left_out.iter().any(|table| column.starts_with(table)));

@@ -6,12 +6,14 @@
 //! leaves this crate.
 
 pub(crate) mod agent_run;
+pub(crate) mod api_token;
 pub(crate) mod blob;
 mod cell;
 pub(crate) mod compaction;
 pub(crate) mod deletion;
 #[expect(unreachable_pub, reason = "SeaORM's macro needs it")]
 pub(crate) mod event_blob;
+pub(crate) mod feedback;
 pub(crate) mod import_cursor;
 pub(crate) mod interaction;
 pub(crate) mod quarantined;

@@ -32,6 +32,7 @@ pub struct Model {
     pub config: String,
     #[sea_orm(column_type = "JsonBinary", select_as = "text")]
     pub metadata: String,
+    pub pinned: bool,
     pub archived_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -62,6 +63,7 @@ impl TryFrom<Model> for Thread {
             model: row.model,
             config: cell::jsonb(&row.config),
             metadata: cell::jsonb(&row.metadata),
+            pinned: row.pinned,
             archived_at: cell::optional_time(row.archived_at),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),

@@ -217,6 +217,8 @@ impl JsonlLedger {
             interactions: lacking(),
             agent_runs: lacking(),
             imports: lacking(),
+            feedback: lacking(),
+            api_tokens: lacking(),
             blobs: lacking(),
             search: lacking(),
         })

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    AppendSignal, Capabilities, Capability, Commit, Cursor, Deleted, Deletion, DeletionFilter, Erased,
-    Erasure, Error, Event, EventDraft, EventFilter, EventStore, HeadState, ListRange, NewThread, OwnerId,
-    Page, Prepared, PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, Thread,
+    AppendSignal, Capabilities, Capability, Commit, Deleted, Deletion, DeletionFilter, Erased, Erasure,
+    Error, Event, EventDraft, EventFilter, EventStore, HeadState, ListRange, NewThread, OwnerId, Page,
+    Prepared, PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, Thread,
     ThreadFilter, ThreadHead, ThreadId, ThreadPatch, ThreadStore, Timestamp, check_run_count,
 };
 
@@ -18,7 +18,7 @@ use super::store::{Store, not_found};
 use super::tail::Tail;
 use super::view::Wanted;
 use super::writer::Writer;
-use crate::disk::blocking;
+use crate::disk::{FileError, blocking};
 
 #[async_trait]
 impl EventStore for JsonlLedger {
@@ -143,6 +143,16 @@ impl EventStore for JsonlLedger {
         Capabilities::LOG
     }
 
+    async fn ready(&self) -> Result<()> {
+        const OPERATION: &str = "to look for the folder";
+        let store = std::sync::Arc::clone(&self.store);
+        blocking(OPERATION, move || {
+            let answer = std::fs::read_dir(&store.threads);
+            answer.map(drop).map_err(|error| FileError::new(&store.threads, error).into_error(OPERATION))
+        })
+        .await?
+    }
+
     fn signal(&self) -> &AppendSignal {
         &self.store.signal
     }
@@ -222,14 +232,12 @@ impl ThreadStore for JsonlLedger {
 
     async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
         const OPERATION: &str = "to list threads";
-        let limit = range.checked_limit()?;
-        let end = range.cursor.as_ref().map(Cursor::position).transpose()?;
-        let end = end.map(|(at, id)| (at, id.to_owned()));
-        let (store, scope, filter) = (std::sync::Arc::clone(&self.store), scope.clone(), filter.clone());
-        let threads = blocking(OPERATION, move || list(&store, &scope, &filter, end)).await?;
-        let mut threads = threads.map_err(|trouble| trouble.into_error(OPERATION))?;
-        threads.truncate(limit as usize + 1);
-        Ok(Page::from_rows(threads, limit, |thread| Cursor::at(thread.updated_at, thread.thread_id.as_str())))
+        // Before anything is read.
+        filter.check()?;
+        range.checked_limit()?;
+        let (store, scope) = (std::sync::Arc::clone(&self.store), scope.clone());
+        let threads = blocking(OPERATION, move || list(&store, &scope)).await?;
+        filter.page(threads.map_err(|trouble| trouble.into_error(OPERATION))?, range)
     }
 
     async fn update(
@@ -300,13 +308,8 @@ impl Writer<'_> {
     }
 }
 
-/// The threads a scope sees that come after `end`, last updated first. Looks at every head.
-fn list(
-    store: &Store,
-    scope: &Scope,
-    filter: &ThreadFilter,
-    end: Option<(Timestamp, String)>,
-) -> file::Result<Vec<Thread>> {
+/// The threads a scope sees, in no order. Looks at every head.
+fn list(store: &Store, scope: &Scope) -> file::Result<Vec<Thread>> {
     let mut threads = Vec::new();
     for folder in store.folders()? {
         let head = match Head::read(&folder) {
@@ -325,10 +328,5 @@ fn list(
             !head.with_first_event || head.next_seq > 1 || super::index::is_begun(&folder, head.generation)?;
         threads.extend(head.thread.filter(|_| is_there));
     }
-    threads.retain(|thread| {
-        filter.status.as_ref().is_none_or(|status| thread.status == *status)
-            && end.as_ref().is_none_or(|(at, id)| (thread.updated_at, thread.thread_id.as_str()) < (*at, id))
-    });
-    threads.sort_by(|a, b| (b.updated_at, &b.thread_id).cmp(&(a.updated_at, &a.thread_id)));
     Ok(threads)
 }

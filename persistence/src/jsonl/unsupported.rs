@@ -1,5 +1,6 @@
 //! The stores that a folder of files lacks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,14 +8,15 @@ use runledger_core::verify::{Rebuilt, Verified};
 use runledger_core::view::context::ContextWindow;
 use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    AgentRun, AgentRunFilter, AgentRunId, AgentRunStore, AgentRunSummary, Blob, BlobEntry, BlobHash,
-    BlobStore, CancelAction, Capability, Claimable, ClaimedItem, Compaction, ContextStore, Error,
-    FoldedSteps, ImportCursor, ImportSource, ImportStore, IndexBudget, Indexed, Interaction,
-    InteractionFilter, InteractionId, InteractionStore, ItemEntry, ItemId, ItemPage, ItemQuery, ItemStore,
-    Lease, ListRange, Page, QuarantineId, Quarantined, RecordedAgentRun, Reservation, Reserve, Result, Run,
-    RunFilter, RunId, RunStore, Scope, SearchFilter, SearchPage, SearchStore, SeqPage, SeqRange, SourceId,
-    StoredAgentRun, Sweep, ThreadId, Timestamp, TurnPage, TurnQuery, Unfolded, UsageBreakdown, UsageQuery,
-    UsageRecord, UsageStore, UsageSum, Visibility, WorkerId,
+    AgentRun, AgentRunFilter, AgentRunId, AgentRunStore, AgentRunSummary, ApiToken, ApiTokenFilter,
+    ApiTokenId, ApiTokenStore, Blob, BlobEntry, BlobHash, BlobStore, CancelAction, Capability, Claimable,
+    ClaimedItem, Compaction, ContextStore, Error, Feedback, FeedbackFilter, FeedbackId, FeedbackPatch,
+    FeedbackStats, FeedbackStore, FoldedSteps, ImportCursor, ImportSource, ImportStore, IndexBudget, Indexed,
+    Interaction, InteractionFilter, InteractionId, InteractionStore, ItemEntry, ItemId, ItemPage, ItemQuery,
+    ItemStore, Lease, ListRange, NewFeedback, Page, QuarantineId, Quarantined, RecordedAgentRun, Reservation,
+    Reserve, Result, Run, RunFilter, RunId, RunStore, Scope, SearchFilter, SearchPage, SearchStore, SeqPage,
+    SeqRange, SourceId, StoredAgentRun, Sweep, ThreadId, Timestamp, TurnPage, TurnQuery, Unfolded,
+    UsageBreakdown, UsageQuery, UsageRecord, UsageStore, UsageSum, Visibility, WorkerId,
 };
 
 /// Answers everything with [`Error::Unsupported`].
@@ -241,5 +243,72 @@ impl SearchStore for Lacking {
 
     async fn find(&self, _: &Scope, _: &SearchQuery, _: &SearchFilter, _: &ListRange) -> Result<SearchPage> {
         Err(Capability::Search.unsupported())
+    }
+}
+
+fn no_feedback() -> Error {
+    Capability::Feedback.unsupported()
+}
+
+#[async_trait]
+impl FeedbackStore for Lacking {
+    async fn create(&self, _: &Scope, _: NewFeedback) -> Result<Feedback> {
+        Err(no_feedback())
+    }
+
+    async fn put(&self, _: &Scope, _: NewFeedback) -> Result<Feedback> {
+        Err(no_feedback())
+    }
+
+    async fn get(&self, _: &Scope, _: &ThreadId, _: &FeedbackId) -> Result<Feedback> {
+        Err(no_feedback())
+    }
+
+    async fn list(
+        &self,
+        _: &Scope,
+        _: &ThreadId,
+        _: &FeedbackFilter,
+        _: &ListRange,
+    ) -> Result<Page<Feedback>> {
+        Err(no_feedback())
+    }
+
+    async fn update(
+        &self,
+        _: &Scope,
+        _: &ThreadId,
+        _: &FeedbackId,
+        _: FeedbackPatch,
+        _: Timestamp,
+    ) -> Result<Feedback> {
+        Err(no_feedback())
+    }
+
+    async fn delete(&self, _: &Scope, _: &ThreadId, _: &FeedbackId) -> Result<()> {
+        Err(no_feedback())
+    }
+
+    async fn stats(&self, _: &Scope, _: &ThreadId, _: &[RunId]) -> Result<BTreeMap<RunId, FeedbackStats>> {
+        Err(no_feedback())
+    }
+}
+
+#[async_trait]
+impl ApiTokenStore for Lacking {
+    async fn create(&self, _: &Scope, _: ApiToken) -> Result<()> {
+        Err(Capability::ApiTokens.unsupported())
+    }
+
+    async fn find(&self, _: &Scope, _: &str) -> Result<ApiToken> {
+        Err(Capability::ApiTokens.unsupported())
+    }
+
+    async fn list(&self, _: &Scope, _: &ApiTokenFilter, _: &ListRange) -> Result<Page<ApiToken>> {
+        Err(Capability::ApiTokens.unsupported())
+    }
+
+    async fn revoke(&self, _: &Scope, _: &ApiTokenId, _: Timestamp) -> Result<ApiToken> {
+        Err(Capability::ApiTokens.unsupported())
     }
 }

@@ -13,8 +13,8 @@ use super::{blobs, execute, probe, rows, signed, tree, unreadable};
 use crate::connect::Database;
 
 /// Tables below a thread that are gone with its log, or with a run of it, besides those whose rows are counted.
-const WITH_THE_LOG: [&str; 5] =
-    ["queued_inputs", "run_leases", "compactions", "interactions", "search_documents"];
+const WITH_THE_LOG: [&str; 6] =
+    ["queued_inputs", "run_leases", "compactions", "interactions", "feedback", "search_documents"];
 
 /// Tables below a thread that are gone only with the thread itself. What was deleted stays noted, and what was
 /// spent stays counted.
@@ -60,8 +60,8 @@ pub(super) async fn of_thread(database: &Database, scope: &Scope, thread: &Threa
         })
         .await?;
     // Whoever follows a log learns now that it has ended.
-    for (thread, next_seq) in ends {
-        database.signal.publish(&thread, next_seq);
+    for thread in ends {
+        database.signal.stir(&thread);
     }
     Ok(deleted)
 }
@@ -119,8 +119,8 @@ async fn delete_log(connection: &impl ConnectionTrait, scope: &Scope, thread: &T
     Ok(deleted)
 }
 
-/// The threads that went, and the numbers their logs ended at.
-type Ends = Vec<(ThreadId, u64)>;
+/// The threads that went.
+type Ends = Vec<ThreadId>;
 
 async fn delete_thread(
     connection: &impl ConnectionTrait,
@@ -134,7 +134,7 @@ async fn delete_thread(
         let head =
             locked.heads.get(id).ok_or_else(|| Error::corrupt("thread", format!("{id} has no head")))?;
         probe::require_no_active_run(head)?;
-        ends.push((id.clone(), head.next_seq));
+        ends.push(id.clone());
     }
     let mut deleted = Deleted::default();
     for threads in felled.going.chunks(tree::CHUNK) {

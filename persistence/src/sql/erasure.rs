@@ -123,6 +123,21 @@ pub(super) fn of_deletions(backend: DatabaseBackend, owner: &OwnerId) -> Stateme
     Statement::from_sql_and_values(backend, sql, [owner.as_str().into()])
 }
 
+/// Takes the owner's name off feedback, or removes it, wherever it was given.
+pub(super) fn of_feedback(backend: DatabaseBackend, owner: &OwnerId, erasure: Erasure) -> Statement {
+    let sql = match erasure {
+        Erasure::Anonymise => "UPDATE feedback SET owner_id = NULL WHERE owner_id = $1",
+        Erasure::Delete => "DELETE FROM feedback WHERE owner_id = $1",
+    };
+    Statement::from_sql_and_values(backend, sql, [owner.as_str().into()])
+}
+
+/// Removes the owner's tokens: nobody speaks for whom nobody knows.
+pub(super) fn of_api_tokens(backend: DatabaseBackend, owner: &OwnerId) -> Statement {
+    let sql = "DELETE FROM api_tokens WHERE owner_id = $1";
+    Statement::from_sql_and_values(backend, sql, [owner.as_str().into()])
+}
+
 /// Erases what is not a thread's, in steps: whoever is ended half-way goes on the next time.
 pub(super) async fn remains(database: &Database, owner: &OwnerId, erasure: Erasure) -> Result<Erased> {
     let erased = Erased {
@@ -131,7 +146,12 @@ pub(super) async fn remains(database: &Database, owner: &OwnerId, erasure: Erasu
         usage: of_table(database, Remains::Usage, owner, erasure).await?,
     };
     let backend = database.writer.get_database_backend();
-    for statement in [of_tombstones(backend, owner), of_deletions(backend, owner)] {
+    for statement in [
+        of_tombstones(backend, owner),
+        of_deletions(backend, owner),
+        of_feedback(backend, owner, erasure),
+        of_api_tokens(backend, owner),
+    ] {
         written(database, statement).await?;
     }
     Ok(erased)

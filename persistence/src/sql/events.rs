@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use runledger_core::{
-    AppendSignal, Commit, Deleted, Error, ErrorKind, Event, EventDraft, EventFilter, EventStore, PutIfAbsent,
-    Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, SeqScan, ThreadId, check_run_count,
+    AppendSignal, Commit, Deleted, Error, ErrorKind, Event, EventDraft, EventFilter, EventStore, Hint,
+    PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, SeqScan, ThreadId,
+    check_run_count,
 };
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 use sea_orm::{
@@ -18,6 +21,7 @@ use super::{deletion, log, probe, rows, signed, unreadable};
 use crate::connect::Database;
 use crate::entity::run::{Column as RunColumn, Entity as Runs};
 use crate::entity::run_event::{Column, Entity, Model};
+use crate::schema_check;
 
 /// The log over SQL.
 #[derive(Debug)]
@@ -140,8 +144,19 @@ impl EventStore for Events {
         deletion::of_run(&self.0, scope, thread, run).await
     }
 
+    async fn ready(&self) -> Result<()> {
+        schema_check::check(&self.0.reader).await
+    }
+
     fn signal(&self) -> &AppendSignal {
         &self.0.signal
+    }
+
+    fn hints(&self) -> BoxStream<'static, Hint> {
+        match &self.0.watch {
+            Some(watch) => watch.hints(),
+            None => stream::pending().boxed(),
+        }
     }
 }
 

@@ -12,12 +12,14 @@
 //! that take the head row first, as appends do.
 
 mod agent_runs;
+mod api_tokens;
 mod audit;
 mod blobs;
 mod context;
 mod deletion;
 mod erasure;
 mod events;
+mod feedback;
 mod held;
 mod imports;
 mod interactions;
@@ -31,6 +33,7 @@ pub(crate) mod prune;
 mod rebuild;
 mod runs;
 mod search;
+mod thread_list;
 mod thread_rows;
 mod threads;
 mod tree;
@@ -59,6 +62,8 @@ pub(crate) fn ledger(database: &Arc<Database>) -> Ledger {
         interactions: Arc::new(interactions::Interactions(Arc::clone(database))),
         agent_runs: Arc::new(agent_runs::AgentRuns(Arc::clone(database))),
         imports: Arc::new(imports::Imports(Arc::clone(database))),
+        feedback: Arc::new(feedback::FeedbackOf(Arc::clone(database))),
+        api_tokens: Arc::new(api_tokens::ApiTokens(Arc::clone(database))),
         blobs: Arc::new(blobs::Blobs(Arc::clone(database))),
         search: Arc::new(search::Search(Arc::clone(database))),
     })

@@ -15,12 +15,14 @@ use std::time::Duration;
 use pretty_assertions::assert_eq;
 use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    AgentMatch, AgentRunFilter, AgentRunId, BlobHash, Caller, CancelAction, Category, Contents, Cursor,
-    DeletionFilter, Erasure, EventFilter, EventType, ImportSource, InteractionFilter, InteractionId,
-    InteractionStatus, ItemFilter, ItemId, ItemKind, ItemQuery, ItemSeq, ItemStatus, ListOrder, ListRange,
-    MemoryLedger, NewRun, NewThread, OwnerId, QuarantineId, Run, RunFilter, RunId, RunStatus, RunVisibility,
-    Scope, SearchFilter, SeqRange, SeqScan, SeqSpan, SourceId, TaskId, ThreadFilter, ThreadId, ThreadStatus,
-    Timestamp, TurnQuery, TurnStart, TurnView, UsageBy, UsageOf, UsageQuery, WorkerId,
+    AgentMatch, AgentRunFilter, AgentRunId, ApiTokenFilter, ApiTokenId, AssistantId, BlobHash, Caller,
+    CancelAction, Category, Contents, Cursor, DeletionFilter, Erasure, EventFilter, EventType,
+    FeedbackFilter, FeedbackId, ImportSource, InteractionFilter, InteractionId, InteractionStatus,
+    ItemFilter, ItemId, ItemKind, ItemQuery, ItemSeq, ItemStatus, ListOrder, ListRange, MemoryLedger,
+    MetadataMatch, MetadataValue, NewFeedback, NewRun, NewThread, OwnerId, QuarantineId, Rating, Run,
+    RunFilter, RunId, RunStatus, RunVisibility, Scope, SearchFilter, SeqRange, SeqScan, SeqSpan, SourceId,
+    TaskId, ThreadFilter, ThreadId, ThreadStatus, Timestamp, TurnQuery, TurnStart, TurnView, UsageBy,
+    UsageOf, UsageQuery, WorkerId,
 };
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseBackend, DatabaseConnection, QueryTrait, Statement,
@@ -29,8 +31,8 @@ use sea_orm::{
 
 use super::walk::Walk;
 use super::{
-    agent_runs, audit, blobs, context, erasure, events, imports, interactions, items, leases, probe, prune,
-    runs, search, thread_rows, threads, tree, usage,
+    agent_runs, api_tokens, audit, blobs, context, erasure, events, feedback, imports, interactions, items,
+    leases, probe, prune, runs, search, thread_list, thread_rows, threads, tree, usage,
 };
 use crate::retention::PrunePolicy;
 use fill::fill;
@@ -68,7 +70,10 @@ fn run() -> RunId {
 fn pages() -> [(ListRange, ListRange); 2] {
     let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
     let after = |cursor| ListRange { limit: 50, cursor: Some(cursor) };
-    let later = (after(Cursor::at(at, "t600")), after(Cursor::at_run(at, &run(), &thread())));
+    let later = (
+        after(Cursor::at_place(false, at, &ThreadId::new("t600").unwrap())),
+        after(Cursor::at_run(at, &run(), &thread())),
+    );
     [(ListRange::default(), ListRange::default()), later]
 }
 
@@ -95,6 +100,7 @@ fn cases(backend: DatabaseBackend) -> Vec<Case> {
         single_rows(backend, &scope, &mut cases);
         windows(backend, &scope, &mut cases);
         interactions_of(backend, &scope, &mut cases);
+        feedback_on(backend, &scope, &mut cases);
         imports_of(backend, &scope, &mut cases);
         reports(backend, &scope, &mut cases);
         large_payloads(backend, &scope, &mut cases);
@@ -108,7 +114,68 @@ fn cases(backend: DatabaseBackend) -> Vec<Case> {
     pruning(backend, &mut cases);
     trees(backend, &mut cases);
     erasing(backend, &mut cases);
+    tokens(backend, &mut cases);
     cases
+}
+
+/// What people think of runs and messages.
+fn feedback_on(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
+    let (thread, run) = (thread(), run());
+    let mut case = |reader, index, order, statement| {
+        cases.push(Case { reader, statement, table: "feedback", index, order });
+    };
+    let id = FeedbackId::new("t1-f20").unwrap();
+    case("feedback.get", "pk", Order::Index, feedback::get(backend, scope, &thread, &id));
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let later = ListRange { limit: 50, cursor: Some(Cursor::at(at, "t1-f20")) };
+    for range in [ListRange::default(), later] {
+        let statement =
+            feedback::list(backend, scope, &thread, &FeedbackFilter::default(), &range, 50).unwrap();
+        case("feedback.list", "ix_feedback_created", Order::Index, statement);
+        let filter = FeedbackFilter { run_id: None, item_id: Some(ItemId::new("t1-i40").unwrap()) };
+        let statement = feedback::list(backend, scope, &thread, &filter, &range, 50).unwrap();
+        // The few of a message may also be found first and sorted.
+        case("feedback.list of a message", "", Order::Sorted, statement);
+        let filter = FeedbackFilter { run_id: Some(run.clone()), item_id: None };
+        let statement = feedback::list(backend, scope, &thread, &filter, &range, 50).unwrap();
+        case("feedback.list of a run", "ix_feedback_run", Order::Index, statement);
+    }
+    let statement = feedback::stats(backend, scope, &thread, &[run.clone(), run.clone()]);
+    // All indexes that begin with thread and run are as good.
+    case("feedback.stats", "", Order::Sorted, statement);
+    for item_id in [None, Some(ItemId::new("t1-i40").unwrap())] {
+        let new = NewFeedback {
+            thread_id: thread.clone(),
+            feedback_id: id.clone(),
+            run_id: run.clone(),
+            item_id,
+            rating: Rating::Up,
+            comment: None,
+            at,
+        };
+        let statement = feedback::opinion_like(backend, &new.into_feedback(scope).unwrap());
+        case("feedback, opinion", "", Order::Sorted, statement);
+    }
+}
+
+/// What lets somebody in.
+fn tokens(backend: DatabaseBackend, cases: &mut Vec<Case>) {
+    let mut case = |reader, index, order, statement| {
+        cases.push(Case { reader, statement, table: "api_tokens", index, order });
+    };
+    let hash = "0".repeat(64);
+    case("tokens.find", "uq_api_tokens_hash", Order::Index, api_tokens::find(backend, &hash));
+    let id = ApiTokenId::new("k7").unwrap();
+    case("tokens.get", "pk", Order::Index, api_tokens::get(backend, &id));
+    let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
+    let later = ListRange { limit: 50, cursor: Some(Cursor::at(at, "k600")) };
+    for (range, order) in [(ListRange::default(), Order::Walk), (later, Order::Index)] {
+        let statement = api_tokens::list(backend, &ApiTokenFilter::default(), &range, 50).unwrap();
+        case("tokens.list", "ix_api_tokens_created", order, statement);
+        let of_owner = ApiTokenFilter { owner_id: owner().owner().cloned() };
+        let statement = api_tokens::list(backend, &of_owner, &range, 50).unwrap();
+        case("tokens.list of an owner", "ix_api_tokens_owner", Order::Index, statement);
+    }
 }
 
 fn large_payloads(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
@@ -235,15 +302,51 @@ fn a_run(id: &str, first: u64) -> Run {
     Run { first_seq: Some(first), last_seq: Some(first + 99), ..admitted.unwrap().unwrap().run }
 }
 
+/// Filters of each kind, and all at once.
+fn filters_of_threads() -> Vec<ThreadFilter> {
+    let status = Some(ThreadStatus::Idle);
+    let assistant_id = Some(AssistantId::new("writer").unwrap());
+    let values = [
+        MetadataValue::Null,
+        MetadataValue::Bool(true),
+        MetadataValue::Number(7),
+        MetadataValue::Text("x".to_owned()),
+    ];
+    let metadata: Vec<MetadataMatch> =
+        values.into_iter().map(|value| MetadataMatch { key: "k".to_owned(), value }).collect();
+    vec![
+        ThreadFilter::default(),
+        ThreadFilter { status: status.clone(), ..Default::default() },
+        ThreadFilter { assistant_id: assistant_id.clone(), ..Default::default() },
+        ThreadFilter { pinned: Some(true), ..Default::default() },
+        ThreadFilter { pinned: Some(false), ..Default::default() },
+        ThreadFilter { metadata: metadata.clone(), ..Default::default() },
+        ThreadFilter { status, assistant_id, pinned: Some(false), metadata },
+    ]
+}
+
+/// How far a page of threads looks: the last of a page from the beginning, or of one that begins late.
+fn edge(side: &thread_list::Side) -> thread_list::Place {
+    let (minute, thread) = if side.after.is_some() { ("00:05", "t300") } else { ("04:10", "t15000") };
+    let at = Timestamp::parse("at", &format!("2026-01-01T{minute}:00Z")).unwrap().to_chrono();
+    thread_list::Place { at, thread: ThreadId::new(thread).unwrap() }
+}
+
 fn threads_and_runs(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
     let owned = *scope != Scope::System;
     let of_all = if owned { Order::Index } else { Order::Walk };
     for (of_threads, of_runs) in pages() {
         let order = if of_runs.cursor.is_some() { Order::Index } else { of_all };
-        for filter in [ThreadFilter::default(), ThreadFilter { status: Some(ThreadStatus::Idle) }] {
-            let statement = threads::list(backend, scope, &filter, &of_threads, 50).unwrap();
-            let index = if owned { "ix_threads_owner_updated" } else { "ix_threads_updated" };
-            cases.push(Case { reader: "threads.list", statement, table: "threads", index, order });
+        let index = if owned { "ix_threads_owner_listed" } else { "ix_threads_listed" };
+        for filter in filters_of_threads() {
+            for side in thread_list::sides(&filter, &of_threads).unwrap() {
+                let edge = filter.passes_over().then(|| (side.pinned, edge(&side)));
+                let statement = thread_list::list(backend, scope, &filter, &side, 51, edge.as_ref()).unwrap();
+                let order = Order::Index;
+                cases.push(Case { reader: "threads.list", statement, table: "threads", index, order });
+                let statement = thread_list::edge_of(backend, scope, &side);
+                cases.push(Case { reader: "threads.list, edge", statement, table: "threads", index, order });
+            }
         }
         let day = Timestamp::parse("at", "2026-01-01T00:00:00Z").unwrap();
         for (status, created_from) in [(None, None), (Some(RunStatus::Success), None), (None, Some(day))] {
@@ -449,9 +552,8 @@ fn searches(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
         cases.push(Case { reader, statement, table, index, order });
     };
     let owned = *scope != Scope::System;
-    let (by_time, order) =
-        if owned { ("ix_threads_owner_updated", Order::Index) } else { ("ix_threads_updated", Order::Walk) };
-    case("search, growth", "threads", by_time, order, search::growth(backend, scope));
+    let listed = if owned { "ix_threads_owner_listed" } else { "ix_threads_listed" };
+    case("search, growth", "threads", listed, Order::Sorted, search::growth(backend, scope));
     let statement = search::growth_of(backend, scope, &thread);
     case("search, growth of a thread", "thread_heads", "pk", Order::Index, statement);
     case("search, hold", "thread_heads", "pk", Order::Index, search::held(backend, scope, &thread));
@@ -596,6 +698,12 @@ fn erasing(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     let statement = erasure::of_tombstones(backend, &owner);
     case("erase, tombstones", "thread_heads", "ix_thread_heads_deleted", statement);
     case("erase, deletions", "deletions", "ix_deletions_by", erasure::of_deletions(backend, &owner));
+    for how in [Erasure::Anonymise, Erasure::Delete] {
+        let statement = erasure::of_feedback(backend, &owner, how);
+        case("erase, feedback", "feedback", "ix_feedback_owner", statement);
+    }
+    let statement = erasure::of_api_tokens(backend, &owner);
+    case("erase, tokens", "api_tokens", "ix_api_tokens_owner", statement);
 }
 
 /// The statement with its values written out, for where no parameter can stand.

@@ -1,10 +1,10 @@
 //! Who may see a thread: the condition that every statement on a thread's rows carries.
 
-use runledger_core::{Error, Result, Scope, ThreadHead, ThreadId};
+use runledger_core::{Error, MAX_LIMIT, Result, Scope, ThreadHead, ThreadId};
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
-    Statement,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, FromQueryResult, QueryFilter, QuerySelect,
+    QueryTrait, Select, Statement, Value,
 };
 
 use super::{record, rows};
@@ -18,6 +18,36 @@ pub(super) fn head_select(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
         Some(owner) => select.filter(Column::OwnerId.eq(owner.as_str())),
         None => select,
     }
+}
+
+/// The heads of these threads, read by their keys in one statement whose text does not depend on their number. One that
+/// cannot be read is left out: it must not hide the others from who watches them all.
+pub(super) async fn heads(
+    connection: &impl ConnectionTrait,
+    scope: &Scope,
+    threads: &[ThreadId],
+) -> Result<Vec<ThreadHead>> {
+    if threads.len() > MAX_LIMIT as usize {
+        let reason = format!("has {} ids; ask for at most {MAX_LIMIT}", threads.len());
+        return Err(Error::invalid("threads", reason));
+    }
+    let backend = connection.get_database_backend();
+    let given = match backend {
+        DatabaseBackend::Postgres => "SELECT jsonb_array_elements_text($1::jsonb)",
+        _ => "SELECT value FROM json_each($1)",
+    };
+    let ids = serde_json::Value::from_iter(threads.iter().map(ThreadId::as_str)).to_string();
+    let mut values: Vec<Value> = vec![ids.into()];
+    let mut sql = format!("SELECT * FROM thread_heads WHERE thread_id IN ({given}) AND state <> 'deleted'");
+    if let Some(owner) = scope.owner() {
+        sql.push_str(" AND owner_id = $2");
+        values.push(owner.as_str().into());
+    }
+    let statement = Statement::from_sql_and_values(backend, sql, values);
+    let rows = rows(connection, "to look at threads", statement).await?;
+    let heads =
+        rows.iter().filter_map(|row| ThreadHead::try_from(Model::from_query_result(row, "").ok()?).ok());
+    Ok(heads.collect())
 }
 
 /// True for every row where the thread exists for the scope, false for every row where it does not.

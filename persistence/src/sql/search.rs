@@ -213,14 +213,24 @@ pub(super) fn growth(backend: DatabaseBackend, scope: &Scope) -> Statement {
     let mut values: Vec<Value> = Vec::new();
     let owned = scope.owner().map(|owner| {
         values.push(owner.as_str().into());
-        "WHERE t.owner_id = $1"
+        "owner_id = $1 AND"
     });
+    // Lists have pinned threads first, and so has their index: each side of it is in order.
+    let side = |pinned| {
+        format!(
+            "SELECT * FROM (SELECT thread_id, updated_at FROM threads WHERE {} pinned = {pinned}
+             ORDER BY updated_at DESC, thread_id DESC LIMIT {}) AS side_{pinned}",
+            owned.unwrap_or_default(),
+            Behind::THREADS
+        )
+    };
     let sql = format!(
         "SELECT t.thread_id,
                 (SELECT h.next_seq - 1 FROM thread_heads h WHERE h.thread_id = t.thread_id),
                 (SELECT p.indexed_seq FROM search_progress p WHERE p.thread_id = t.thread_id)
-         FROM threads t {} ORDER BY t.updated_at DESC, t.thread_id DESC LIMIT {}",
-        owned.unwrap_or_default(),
+         FROM ({} UNION ALL {}) t ORDER BY t.updated_at DESC, t.thread_id DESC LIMIT {}",
+        side("TRUE"),
+        side("FALSE"),
         Behind::THREADS
     );
     Statement::from_sql_and_values(backend, sql, values)

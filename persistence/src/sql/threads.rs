@@ -9,13 +9,12 @@ use runledger_core::{
     ListRange, NewThread, OwnerId, Page, Result, RunId, Scope, Thread, ThreadFilter, ThreadHead, ThreadId,
     ThreadPatch, ThreadStore, Timestamp, require_system_scope, text,
 };
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Statement,
 };
 
-use super::{audit, deletion, erasure, execute, position, probe, record, records, signed, tree};
+use super::{audit, deletion, erasure, execute, probe, record, records, signed, thread_list, tree};
 use crate::connect::Database;
 use crate::dialect;
 use crate::entity::deletion::Model as DeletionModel;
@@ -57,11 +56,12 @@ impl ThreadStore for Threads {
         probe::head(&self.0.reader, scope, thread).await
     }
 
+    async fn heads(&self, scope: &Scope, threads: &[ThreadId]) -> Result<Vec<ThreadHead>> {
+        probe::heads(&self.0.reader, scope, threads).await
+    }
+
     async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
-        let limit = range.checked_limit()?;
-        let statement = list(self.0.reader.get_database_backend(), scope, filter, range, limit)?;
-        let threads = records::<Model, Thread>(&self.0.reader, "to list threads", statement).await?;
-        Ok(Page::from_rows(threads, limit, |thread| Cursor::at(thread.updated_at, thread.thread_id.as_str())))
+        thread_list::page(&self.0.reader, scope, filter, range).await
     }
 
     async fn update(
@@ -186,34 +186,6 @@ pub(super) async fn get(
         .ok_or_else(|| Error::not_found("thread", thread))
 }
 
-/// `InvalidInput` for a cursor that no listing made.
-pub(super) fn list(
-    backend: DatabaseBackend,
-    scope: &Scope,
-    filter: &ThreadFilter,
-    range: &ListRange,
-    limit: u32,
-) -> Result<Statement> {
-    let mut select = Entity::find();
-    if let Some(owner) = scope.owner() {
-        select = select.filter(Column::OwnerId.eq(owner.as_str()));
-    }
-    if let Some(status) = &filter.status {
-        select = select.filter(Column::Status.eq(status.as_str()));
-    }
-    if let Some(cursor) = &range.cursor {
-        let (at, id) = position(cursor)?;
-        let row =
-            Expr::tuple([Expr::col((Entity, Column::UpdatedAt)), Expr::col((Entity, Column::ThreadId))]);
-        select = select.filter(row.lt(Expr::tuple([Expr::val(at), Expr::val(id)])));
-    }
-    Ok(select
-        .order_by_desc(Column::UpdatedAt)
-        .order_by_desc(Column::ThreadId)
-        .limit(u64::from(limit) + 1)
-        .build(backend))
-}
-
 /// Writes the head, then the thread. A head that is there, a tombstone's included, is `AlreadyExists`.
 pub(crate) async fn create(connection: &impl ConnectionTrait, thread: Thread) -> Result<Thread> {
     let backend = connection.get_database_backend();
@@ -272,6 +244,7 @@ fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement>
             Column::Model,
             Column::Config,
             Column::Metadata,
+            Column::Pinned,
             Column::CreatedAt,
             Column::UpdatedAt,
         ])
@@ -293,6 +266,7 @@ fn insert_thread(backend: DatabaseBackend, thread: &Thread) -> Result<Statement>
             Expr::val(thread.model.as_deref()),
             dialect::jsonb(backend, &text::escape_jsonb(thread.config.as_str())),
             dialect::jsonb(backend, &text::escape_jsonb(thread.metadata.as_str())),
+            Expr::val(thread.pinned),
             Expr::val(thread.created_at.to_chrono()),
             Expr::val(thread.updated_at.to_chrono()),
         ])
@@ -324,6 +298,7 @@ async fn update(
         .value(Column::AssistantId, edited.assistant_id.as_ref().map(AssistantId::as_str))
         .value(Column::Model, edited.model.as_deref())
         .value(Column::Metadata, dialect::jsonb(backend, &text::escape_jsonb(edited.metadata.as_str())))
+        .value(Column::Pinned, edited.pinned)
         .value(Column::UpdatedAt, edited.updated_at.to_chrono())
         .and_where(Column::ThreadId.eq(thread.as_str()));
     execute(connection, "to edit the thread", backend.build(&update)).await?;

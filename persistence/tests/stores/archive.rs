@@ -7,9 +7,9 @@ use pretty_assertions::assert_eq;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use runledger_core::{
-    BlobForm, BlobHash, BlobRef, Category, Commit, ErrorKind, EventDraft, EventType, Finish, JournalMark,
-    Ledger, MemoryLedger, MultitaskStrategy, NewBlob, NewRun, NewThread, Outcome, RawJson, RunId,
-    RunProgress, RunStatus, Scope, SeqRange, ThreadId, Timestamp,
+    BlobForm, BlobHash, BlobRef, Category, Commit, ErrorKind, EventDraft, EventType, Finish, ImportCursor,
+    ImportSource, JournalMark, Ledger, MemoryLedger, MultitaskStrategy, NewBlob, NewRun, NewThread, Outcome,
+    RawJson, RunId, RunProgress, RunStatus, Scope, SeqRange, ThreadId, Timestamp,
 };
 use runledger_persistence::SqlLedger;
 use runledger_persistence::archive::{CopyOptions, CopyReport, Place, copy};
@@ -368,6 +368,35 @@ async fn a_copy_is_of_one_moment_on_postgresql() {
     if let Some((from, _from)) = backend::postgresql().await {
         a_copy_is_of_one_moment(Place::Ledger(from), folder.path()).await;
     }
+}
+
+/// How far an import came says nothing of a log that takes the place of the one it was read into.
+#[tokio::test]
+async fn a_thread_that_is_replaced_forgets_how_far_imports_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, _place) = backend::sqlite().await;
+    let cursor = |source: &str| ImportCursor {
+        source: ImportSource::new(source).unwrap(),
+        byte_offset: 5_000,
+        last_line_hash: None,
+        updated_at: Timestamp::from_unix_micros(0).unwrap(),
+    };
+    for (id, source) in [("t", "a"), ("other", "b")] {
+        append(&place, id, &["one"]).await;
+        place.imports().set_cursor(&Scope::System, &thread(id), cursor(source)).await.unwrap();
+    }
+    let (place, older) = (Place::Ledger(place), Place::Folder(folder.path().join("t.jsonl")));
+    let of_t = CopyOptions { threads: Some(vec![thread("t")]), ..REPLACING };
+    copied(&place, &Place::Folder(folder.path().to_owned()), &of_t).await;
+    append(ledger_of(&place), "t", &["two"]).await;
+    copied(&older, &place, &REPLACING).await;
+    let imports = ledger_of(&place).imports();
+    let there = async |id, source: &str| {
+        let source = ImportSource::new(source).unwrap();
+        imports.cursor(&Scope::System, &thread(id), &source).await.unwrap()
+    };
+    assert_eq!((there("t", "a").await, there("other", "b").await), (None, Some(cursor("b"))));
+    ledger_of(&place).close().await;
 }
 
 #[tokio::test]

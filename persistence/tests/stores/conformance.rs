@@ -54,7 +54,7 @@ mod jsonl {
         Some((jsonl.ledger(), (jsonl, folder)))
     }
 
-    runledger_core::conformance_tests!(open, lacks [Runs, Marks, Usage, Items, Sessions, Blobs, Search]);
+    runledger_core::conformance_tests!(open, lacks [Runs, Marks, Usage, Items, Sessions, Blobs, Search, Feedback, ApiTokens]);
 
     #[test]
     fn what_is_claimed_does_not_shrink() {

@@ -87,6 +87,25 @@ async fn a_locked_thread_holds_up_no_other() {
     other.close().await.unwrap();
 }
 
+/// Who indexes a thread keeps its head from going, not its log from growing: neither by a plain append nor by an
+/// admission, whose head is locked before anything is judged.
+#[tokio::test]
+async fn a_thread_that_is_indexed_goes_on() {
+    let Some((ledger, fresh)) = backend::postgresql().await else { return };
+    create(&ledger, "t").await;
+    let other = Database::connect(&fresh.url).await.unwrap();
+    let indexing = other.begin().await.unwrap();
+    indexing
+        .execute_unprepared("SELECT 1 FROM thread_heads WHERE thread_id = 't' FOR KEY SHARE")
+        .await
+        .unwrap();
+    ledger.events().append(&Scope::System, note("t")).await.unwrap();
+    let admitted = ledger.admit(&Scope::System, NewRun::new(thread("t"), RunId::new("r").unwrap())).await;
+    assert_eq!(admitted.unwrap().run.epoch, 1);
+    indexing.rollback().await.unwrap();
+    other.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_writer_that_is_never_heard_again_lets_go() {
     let Some((_, fresh)) = backend::postgresql().await else { return };

@@ -14,5 +14,7 @@ mod forks;
 mod jsonl;
 mod locks;
 mod oracle;
+mod ready;
 mod retention;
+mod thread_lists;
 mod trees;

@@ -6,11 +6,12 @@ use std::ops::Deref;
 use pretty_assertions::assert_eq;
 use runledger_core::MemoryLedger;
 use runledger_core::{
-    Admission, CallId, Caller, Category, Commit, EventDraft, EventFilter, EventType, Finish, ItemFilter,
-    ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, ListRange, NewRun, NewThread, ONCE_TERMINAL,
-    OperationKind, Outcome, OwnerId, Patch, RawJson, Result, RunFilter, RunId, RunProgress, RunStatus,
-    RunVisibility, Scope, SeqRange, SourceId, TaskId, ThreadFilter, ThreadId, ThreadPatch, ThreadStatus,
-    Timestamp, TokenCounts, UsageDraft,
+    Admission, CallId, Caller, Category, Commit, EventDraft, EventFilter, EventType, FeedbackFilter,
+    FeedbackId, Finish, ItemFilter, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, ListRange,
+    MetadataMatch, MetadataValue, NewFeedback, NewRun, NewThread, ONCE_TERMINAL, OperationKind, Outcome,
+    OwnerId, Patch, Rating, RawJson, Result, RunFilter, RunId, RunProgress, RunStatus, RunVisibility, Scope,
+    SeqRange, SourceId, TaskId, ThreadFilter, ThreadId, ThreadPatch, ThreadStatus, Timestamp, TokenCounts,
+    UsageDraft,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -166,7 +167,31 @@ pub(crate) async fn write(ledger: &Ledger) -> Result<()> {
     }
     execute(ledger, &owner("o1"), &thread("a"), 7, false).await?;
     execute(ledger, &owner("o2"), &thread("b"), 1, true).await?;
-    execute(ledger, &Scope::System, &thread("c"), 2, true).await
+    execute(ledger, &Scope::System, &thread("c"), 2, true).await?;
+    let pin = ThreadPatch { pinned: Some(true), ..ThreadPatch::default() };
+    ledger.threads().update(&owner("o1"), &thread("d"), pin, at(90)).await?;
+    for (n, (scope, of_thread, of_run, of_item)) in [
+        (owner("o1"), "a", "a-r1", None),
+        (owner("o1"), "a", "a-r1", Some("m10")),
+        (Scope::System, "a", "a-r1", None),
+        (owner("o1"), "a", "a-r2", None),
+        (Scope::System, "c", "c-r2", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let new = NewFeedback {
+            thread_id: thread(of_thread),
+            feedback_id: FeedbackId::new(format!("f{n}")).unwrap(),
+            run_id: run(of_run),
+            item_id: of_item.map(|item| ItemId::new(item).unwrap()),
+            rating: if n % 2 == 0 { Rating::Up } else { Rating::Down },
+            comment: (n > 1).then(|| "\u{2028} a\0b".to_owned()),
+            at: at(n as u64),
+        };
+        ledger.feedback().create(&scope, new).await?;
+    }
+    Ok(())
 }
 
 /// What readers answered, in order, each with what was asked.
@@ -212,8 +237,13 @@ pub(crate) async fn read(ledger: &Ledger, ranges: &[SeqRange]) -> Vec<(String, V
 }
 
 async fn lists(ledger: &Ledger, scope: &Scope, answers: &mut Answers) {
-    for status in [None, Some(ThreadStatus::Idle)] {
-        let filter = ThreadFilter { status };
+    let keep = MetadataMatch { key: "keep".to_owned(), value: MetadataValue::Number(1) };
+    for filter in [
+        ThreadFilter::default(),
+        ThreadFilter { status: Some(ThreadStatus::Idle), ..ThreadFilter::default() },
+        ThreadFilter { pinned: Some(false), ..ThreadFilter::default() },
+        ThreadFilter { metadata: vec![keep], ..ThreadFilter::default() },
+    ] {
         let mut range = ListRange::newest(2);
         loop {
             let page = ledger.threads().list(scope, &filter, &range).await;
@@ -256,6 +286,12 @@ async fn records(ledger: &Ledger, scope: &Scope, thread: &ThreadId, answers: &mu
         .add(asked("last ai of none"), ledger.events().last_visible_ai_seq_by_run(scope, thread, &[]).await);
     for key in ["key-1", "key-9"] {
         answers.add(asked(key), ledger.runs().find_by_idempotency_key(scope, thread, key).await);
+    }
+    answers.add(asked("feedback stats"), ledger.feedback().stats(scope, thread, &runs).await);
+    for run_id in [None, Some(runs[0].clone())] {
+        let filter = FeedbackFilter { run_id, item_id: None };
+        let page = ledger.feedback().list(scope, thread, &filter, &ListRange::newest(2)).await;
+        answers.add(asked("feedback"), page);
     }
     for run in [&runs[0], &runs[6], &runs[7]] {
         let asked = |what: &str| asked(&format!("{run} {what}"));

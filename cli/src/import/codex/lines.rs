@@ -7,7 +7,8 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// The longest line that is read whole: what a store takes as one payload, and something for what is around it.
 const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
@@ -36,9 +37,9 @@ impl Lines {
     pub(crate) fn open(file: &Path, at: u64) -> io::Result<Self> {
         let mut opened = File::open(file)?;
         if is_compressed(file) {
-            let mut decoder = StreamingDecoder::new(BufReader::new(opened)).map_err(io::Error::other)?;
-            let skipped = io::copy(&mut decoder.by_ref().take(at), &mut io::sink())?;
-            let reader = Box::new(BufReader::with_capacity(1 << 16, decoder));
+            let mut plain = Frames { source: BufReader::new(opened), decoder: FrameDecoder::new() };
+            let skipped = io::copy(&mut plain.by_ref().take(at), &mut io::sink())?;
+            let reader = Box::new(BufReader::with_capacity(1 << 16, plain));
             return if skipped == at { Ok(Self { reader, at }) } else { Err(ended(at)) };
         }
         if opened.metadata()?.len() < at {
@@ -74,6 +75,54 @@ impl Lines {
             return Ok(None);
         }
         Ok(Some(RawLine { at, to: self.at, bytes, is_whole }))
+    }
+}
+
+/// The text of a compressed file: of all of its frames, for whoever appends to one, or compresses in pieces, leaves
+/// several. What is no frame is an error.
+struct Frames<R> {
+    source: R,
+    decoder: FrameDecoder,
+}
+
+impl<R: BufRead> Frames<R> {
+    /// Begins the next frame, past those that hold no text; `false` at the end of the file.
+    fn begin(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.source) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let length = u64::from(length);
+                    if io::copy(&mut self.source.by_ref().take(length), &mut io::sink())? < length {
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends amid a frame"));
+                    }
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            // A decoder that has begun none is finished, too.
+            if self.decoder.is_finished() && self.decoder.can_collect() == 0 && !self.begin()? {
+                return Ok(0);
+            }
+            while self.decoder.can_collect() < out.len() && !self.decoder.is_finished() {
+                let more = BlockDecodingStrategy::UptoBytes(out.len() - self.decoder.can_collect());
+                self.decoder.decode_blocks(&mut self.source, more).map_err(io::Error::other)?;
+            }
+            let count = self.decoder.read(out)?;
+            if count > 0 || out.is_empty() {
+                return Ok(count);
+            }
+        }
     }
 }
 
@@ -131,6 +180,49 @@ mod tests {
         assert_eq!(told, expected);
         assert_eq!(Lines::open(&file, 8).unwrap().read().unwrap().unwrap().to, 14);
         assert!(Lines::open(&file, 15).is_err());
+    }
+
+    /// The lines of a compressed file from a place on.
+    fn plain(file: &Path, at: u64) -> io::Result<Vec<String>> {
+        let (mut lines, mut told) = (Lines::open(file, at)?, Vec::new());
+        while let Some(line) = lines.read()? {
+            told.push(String::from_utf8(line.bytes.unwrap()).unwrap());
+        }
+        Ok(told)
+    }
+
+    #[test]
+    fn every_frame_of_a_compressed_file_is_read() {
+        use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.jsonl.zst");
+        let frame = |text: &str| compress_to_vec(text.as_bytes(), CompressionLevel::Fastest);
+        let long = format!("{}\n", "x".repeat(300_000));
+        let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+        let whole = [
+            skipped.clone(),
+            frame("one\ntw"),
+            frame(""),
+            skipped.clone(),
+            frame("o\n"),
+            frame(&long),
+            frame("end\n"),
+            skipped,
+        ]
+        .concat();
+        std::fs::write(&file, &whole).unwrap();
+        let expected = ["one", "two", long.trim_end(), "end"];
+        assert_eq!(plain(&file, 0).unwrap(), expected);
+        assert_eq!(plain(&file, 8).unwrap(), expected[2..]);
+        assert_eq!(plain(&file, 8 + long.len() as u64 + 4).unwrap(), [] as [&str; 0]);
+        assert!(plain(&file, 8 + long.len() as u64 + 5).is_err());
+        // What is no frame is not passed over, and an end amid one is told.
+        std::fs::write(&file, [&whole[..], b"{}\n"].concat()).unwrap();
+        assert!(plain(&file, 0).is_err());
+        std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+        assert!(plain(&file, 0).is_err());
+        std::fs::write(&file, b"").unwrap();
+        assert_eq!(plain(&file, 0).unwrap(), [] as [&str; 0]);
     }
 
     #[test]

@@ -30,8 +30,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use runledger_core::{
-    ErrorKind, EventFilter, ForkOrigin, ImportCursor, Ledger, ListRange, NewThread, RunFilter, RunId, Scope,
-    SeqRange, Spawn, ThreadId, Timestamp, text,
+    Deletion, DeletionFilter, ErrorKind, EventFilter, ForkOrigin, ImportCursor, Ledger, ListRange, NewThread,
+    RunFilter, RunId, Scope, SeqRange, Spawn, ThreadId, Timestamp, text,
 };
 
 use super::{Summary, require_free};
@@ -53,16 +53,30 @@ const SPAWN_LINES: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Rollouts {
     rollouts: Vec<Rollout>,
+    /// Those that nobody asked for, by their ids: others are forks of them.
+    bases: HashSet<String>,
     known: Known,
 }
 
 impl Rollouts {
-    /// Reads the first record of each file.
+    /// Reads the first record of each file, and of those that these are forks of, as far as they are beside them.
     pub(crate) fn read(files: impl Iterator<Item = PathBuf>) -> Result<Self, Failure> {
-        let rollouts = files.map(|file| Rollout::read(&file)).collect::<Result<Vec<_>, _>>()?;
+        let mut rollouts = files.map(|file| Rollout::read(&file)).collect::<Result<Vec<_>, _>>()?;
         require_one_of_each(&rollouts)?;
         let known = Known::of(&rollouts);
-        Ok(Self { rollouts: in_order(rollouts), known })
+        let mut there: HashSet<String> = rollouts.iter().map(|rollout| rollout.id.clone()).collect();
+        let (mut bases, mut place) = (HashSet::new(), 0);
+        while let Some(rollout) = rollouts.get(place) {
+            place += 1;
+            let base = rollout.base.as_ref().filter(|base| !there.contains(&base.rollout));
+            let found = base.and_then(|base| known.find(&base.rollout));
+            if let Some(base) = found.filter(|base| base.thread != rollout.thread) {
+                there.insert(base.id.clone());
+                bases.insert(base.id.clone());
+                rollouts.push(base);
+            }
+        }
+        Ok(Self { rollouts: in_order(rollouts), bases, known })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -77,14 +91,16 @@ impl Rollouts {
         summary: &mut Summary,
         done: impl Fn(),
     ) -> Result<(), Failure> {
-        for rollout in &self.rollouts {
+        for rollout in self.rollouts.iter().filter(|rollout| !self.bases.contains(&rollout.id)) {
             require_free(ledger, scope, &rollout.file, &rollout.thread).await?;
         }
         for rollout in &self.rollouts {
-            let report = Import { ledger, scope, rollout, known: &self.known }
-                .run(summary)
-                .await
-                .map_err(|failure| failure.in_file(&rollout.file))?;
+            let import = Import { ledger, scope, rollout, known: &self.known };
+            if self.bases.contains(&rollout.id) && !import.is_missing().await? {
+                done();
+                continue;
+            }
+            let report = import.run(summary).await.map_err(|failure| failure.in_file(&rollout.file))?;
             summary.files += 1;
             summary.skipped += u64::from(report.lines == 0);
             summary.rollouts.push(report);
@@ -145,6 +161,37 @@ impl Import<'_> {
         report.through_byte = own_place;
         self.read(&mut thread, From { rollout, base: None }, own_place, None, &mut report).await?;
         Ok(report)
+    }
+
+    /// Whether nobody has the thread, or had it: a fork names who told first what it took, so its base is imported
+    /// before it.
+    async fn is_missing(&self) -> Result<bool, Failure> {
+        let thread = &self.rollout.thread;
+        match self.ledger.threads().head(&Scope::System, thread).await {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(self.deletion(thread).await?.is_none()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a thread's lines are told of in the ledger, or were until the thread was deleted: its usage stays.
+    async fn is_told(&self, thread: &ThreadId) -> Result<bool, Failure> {
+        if self.next_seq(thread).await?.is_some() {
+            return Ok(true);
+        }
+        // Another owner's cannot be named.
+        let owner = self.scope.owner();
+        let deletion = self.deletion(thread).await?;
+        Ok(deletion.is_some_and(|deletion| owner.is_none() || deletion.deleted_by.as_ref() == owner))
+    }
+
+    /// What says that a thread was deleted, if it was.
+    async fn deletion(&self, thread: &ThreadId) -> Result<Option<Deletion>, Failure> {
+        let filter = DeletionFilter { thread_id: Some(thread.clone()) };
+        // The thread's own is the last there can be.
+        let range = ListRange::newest(1);
+        let page = self.ledger.threads().list_deletions(&Scope::System, &filter, &range).await?;
+        Ok(page.items.into_iter().find(|deletion| deletion.from_seq == 0))
     }
 
     async fn next_seq(&self, thread: &ThreadId) -> Result<Option<u64>, Failure> {
@@ -259,7 +306,7 @@ impl Import<'_> {
             chain.push((base, found));
         }
         for (base, found) in chain.into_iter().rev() {
-            let told = found.thread != self.rollout.thread && self.next_seq(&found.thread).await?.is_some();
+            let told = found.thread != self.rollout.thread && self.is_told(&found.thread).await?;
             let from = From { rollout: &found, base: Some(&found.thread).filter(|_| told) };
             let place = self.stored_place(&found).await?;
             let mut of_base = RolloutReport::default();

@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use runledger_core::{
     CallId, Category, Error, ErrorKind, Event, EventDraft, EventFilter, EventType, ItemFilter, ItemId,
-    ItemKind, ItemMark, ItemStatus, Outcome, QuarantineId, Quarantined, RawJson, RunId, RunProgress,
-    RunStatus, SeqRange, SourceId, ThreadId, Timestamp, TokenCounts, ToolCall, UsageDraft, text,
+    ItemKind, ItemMark, ItemStatus, ListRange, MAX_LIMIT, Outcome, QuarantineId, Quarantined, RawJson,
+    RunFilter, RunId, RunProgress, RunStatus, SeqRange, SourceId, ThreadId, Timestamp, TokenCounts, ToolCall,
+    UsageDraft, text,
 };
 
 use super::header::Rollout;
@@ -106,6 +107,9 @@ pub(crate) struct Thread<'a> {
     turns: HashSet<RunId>,
     /// What the thread's usage records sum up to.
     counted: TokenCounts,
+    /// The responses that are counted; `None` while it is not known which those of earlier imports are. They are all
+    /// that grows with a file, by fingerprints.
+    responses: Option<HashSet<String>>,
     /// Numbers and fingerprints of the last lines.
     recent: VecDeque<(u64, String)>,
     last_ordinal: Option<u64>,
@@ -137,6 +141,7 @@ impl<'a> Thread<'a> {
             open: None,
             turns: HashSet::new(),
             counted: TokenCounts::default(),
+            responses: Some(HashSet::new()),
             recent: VecDeque::new(),
             last_ordinal: None,
             last_time: created_at,
@@ -151,6 +156,7 @@ impl<'a> Thread<'a> {
     pub(crate) async fn resume(&mut self, rollout: &str) -> Result<(), Failure> {
         let (ledger, scope) = (self.writer.ledger(), self.writer.scope());
         let thread = self.writer.thread.clone();
+        self.responses = None;
         let totals = ledger.usage().by_thread(scope, &thread, true).await?.totals;
         self.counted = TokenCounts {
             input: totals.input_tokens,
@@ -256,7 +262,9 @@ impl<'a> Thread<'a> {
             let page = ledger.events().list_events(scope, &self.writer.thread, &filter, &range).await?;
             for event in &page.items {
                 after = event.seq;
-                let Some(output) = Members::parse(event.content.as_str()) else { continue };
+                // A large output is kept apart: how it begins says it.
+                let shown = event.content.shown();
+                let Some(output) = Members::parse(shown.as_str()) else { continue };
                 let id = output.string("call_id").and_then(|id| ItemId::new(id).ok());
                 found.extend(id.filter(|_| goes_on(&output)));
             }
@@ -431,7 +439,11 @@ impl<'a> Thread<'a> {
         }
         let (ledger, scope) = (self.writer.ledger(), self.writer.scope());
         match ledger.runs().get(scope, &self.writer.thread, &run).await {
-            Ok(_) => {
+            Ok(stored) => {
+                if stored.status == RunStatus::Queued {
+                    // An import was cut short between its admission and its end.
+                    self.writer.interrupt(&run, 0, INCOMPLETE, at).await?;
+                }
                 self.turns.insert(run.clone());
                 return Ok(run);
             }
@@ -562,8 +574,14 @@ impl<'a> Thread<'a> {
         match ledger.items().get(scope, &self.writer.thread, run, item).await {
             Ok(entry) if entry.status != ItemStatus::InProgress => Ok(Some(State::Ended)),
             Ok(entry) => {
-                let started = self.writer.event(entry.started_seq).await?;
-                let call = started.and_then(|event| event.content.decode::<ToolCall>().ok());
+                let call = match self.writer.event(entry.started_seq).await? {
+                    Some(event) => ledger
+                        .whole(scope, &self.writer.thread, &event.content)
+                        .await?
+                        .decode::<ToolCall>()
+                        .ok(),
+                    None => None,
+                };
                 let asked = call.map(|call| Asked { name: call.name, args: call.args });
                 Ok(Some(State::Open(entry.item_kind, asked)))
             }
@@ -736,13 +754,64 @@ impl<'a> Thread<'a> {
 
     async fn usage(&mut self, from: From<'_>, line: Line<'_>) -> Result<(), Failure> {
         let run = self.run_of(&line).await?;
-        let used = line.record.members.object("usage").as_ref().and_then(tokens);
-        let source = line.record.members.string("response_id").unwrap_or_default();
-        let (place, at) = (line.written.at, line.at);
+        let told = response(&line.record.members, &line.written)?;
+        let at = line.at;
+        // Those of the log are asked for before this one is of it.
+        let is_counted = match &told {
+            Some((source, _)) => self.is_counted(source).await?,
+            None => true,
+        };
         self.event(run.as_ref(), line).await?;
-        let Some(used) = used else { return Ok(()) };
-        let source = SourceId::new(&source).or_else(|_| SourceId::new(format!("response-{place}")))?;
-        self.count(from, run, source, used, at).await
+        match told {
+            Some((source, used)) if !is_counted => {
+                if used.total > 0 {
+                    self.responses.get_or_insert_default().insert(text::fingerprint(source.as_str()));
+                }
+                self.count(from, run, source, used, at).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a response was counted before: told again, under another number, it takes nothing more.
+    async fn is_counted(&mut self, source: &SourceId) -> Result<bool, Failure> {
+        if self.responses.is_none() {
+            self.responses = Some(self.responses_of_the_log().await?);
+        }
+        let known = self.responses.as_ref();
+        Ok(known.is_some_and(|known| known.contains(&text::fingerprint(source.as_str()))))
+    }
+
+    /// The responses that earlier imports counted in turns.
+    async fn responses_of_the_log(&mut self) -> Result<HashSet<String>, Failure> {
+        self.writer.flush().await?;
+        let (ledger, scope, thread) = (self.writer.ledger(), self.writer.scope(), &self.writer.thread);
+        let filter = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
+        let (mut found, mut range) = (HashSet::new(), ListRange::newest(MAX_LIMIT));
+        loop {
+            let page = ledger.runs().list(scope, &filter, &range).await?;
+            for run in page.items.iter().filter(|run| run.totals.total_tokens > 0) {
+                let mut after = None;
+                loop {
+                    let calls = ledger
+                        .usage()
+                        .list_by_run(scope, thread, &run.run_id, after.as_ref(), MAX_LIMIT)
+                        .await?;
+                    let counted = calls.iter().filter(|call| call.tokens.total > 0);
+                    found.extend(counted.map(|call| text::fingerprint(call.source_id.as_str())));
+                    match calls.last() {
+                        Some(last) if calls.len() >= MAX_LIMIT as usize => {
+                            after = Some(last.source_id.clone())
+                        }
+                        _ => break,
+                    }
+                }
+            }
+            match page.next_cursor {
+                Some(next) => range.cursor = Some(next),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// Counts what the thread took beyond what was told call by call.
@@ -947,6 +1016,20 @@ fn snake(name: &str) -> String {
         out.push(c.to_ascii_lowercase());
     }
     out
+}
+
+/// The response that a usage record tells of, and what it took.
+fn response(record: &Members<'_>, written: &Written) -> Result<Option<(SourceId, TokenCounts)>, Error> {
+    let Some(used) = record.object("usage").as_ref().and_then(tokens) else { return Ok(None) };
+    let source = match SourceId::new(record.string("response_id").unwrap_or_default()) {
+        Ok(source) => source,
+        // One without an id is known by its place in its file.
+        Err(_) => match &written.rollout {
+            Some(rollout) => SourceId::new(format!("{rollout}:response-{}", written.at))?,
+            None => SourceId::new(format!("response-{}", written.at))?,
+        },
+    };
+    Ok(Some((source, used)))
 }
 
 /// Tokens as Codex counts them.

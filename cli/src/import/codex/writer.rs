@@ -47,7 +47,7 @@ pub(crate) struct Writer<'a> {
     new: Option<NewThread>,
     next_seq: u64,
     batch: Batch,
-    /// What is no record, until the lines around it are stored.
+    /// What is no record, until it is stored with the lines around it.
     bad: Vec<Quarantined>,
     pub(crate) summary: &'a mut Summary,
 }
@@ -130,6 +130,13 @@ impl<'a> Writer<'a> {
 
     /// Stores what waits.
     pub(crate) async fn flush(&mut self) -> Result<(), Failure> {
+        // Before the lines around it: from the last line of the log on a file is read again, and nothing before it.
+        if !self.bad.is_empty() {
+            self.make().await?;
+            let bad = std::mem::take(&mut self.bad);
+            self.summary.quarantined +=
+                self.ledger.imports().quarantine(self.scope, &self.thread, bad).await?;
+        }
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
             let commit = Commit {
@@ -141,22 +148,21 @@ impl<'a> Writer<'a> {
             };
             self.append(commit).await?;
         }
-        if self.bad.is_empty() || self.new.is_some() {
-            return Ok(());
-        }
-        let bad = std::mem::take(&mut self.bad);
-        self.summary.quarantined += self.ledger.imports().quarantine(self.scope, &self.thread, bad).await?;
         Ok(())
     }
 
     /// Stores what waits, and makes the thread though it has no line.
     pub(crate) async fn close(&mut self) -> Result<(), Failure> {
         self.flush().await?;
+        self.make().await
+    }
+
+    async fn make(&mut self) -> Result<(), Failure> {
         if let Some(new) = self.new.take() {
             self.ledger.threads().create(self.scope, new).await?;
             self.summary.threads += 1;
         }
-        self.flush().await
+        Ok(())
     }
 
     async fn append(&mut self, mut commit: Commit) -> Result<Receipt, Failure> {
@@ -306,4 +312,43 @@ pub(crate) fn closing(started: &Event, at: Timestamp) -> Option<EventDraft> {
 pub(crate) fn metadata(written: super::line::Written) -> Result<Option<RawJson>, Failure> {
     let metadata = super::line::Metadata { codex: written };
     Ok(Some(RawJson::encode("metadata", &metadata)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+    use runledger_core::{EventType, MemoryLedger, QuarantineId, text};
+
+    fn part(id: &str) -> Quarantined {
+        Quarantined {
+            quarantine_id: QuarantineId::new(id).unwrap(),
+            seq: None,
+            source: None,
+            reason: "invalid_json".to_owned(),
+            content_hash: text::fingerprint(id),
+            content: None,
+            created_at: Timestamp::now(),
+        }
+    }
+
+    /// Where the lines around it are refused, what is no record is kept all the same: the other way round it would lie
+    /// before the place from which the file is read again.
+    #[tokio::test]
+    async fn what_is_no_record_is_stored_before_the_lines_around_it() {
+        let (ledger, scope) = (MemoryLedger::new().ledger(), Scope::System);
+        let thread = ThreadId::new("t").unwrap();
+        ledger.threads().create(&scope, NewThread::new(thread.clone())).await.unwrap();
+        let mut summary = Summary::default();
+        // Another importer was here.
+        let new = NewThread::new(thread.clone());
+        let mut writer = Writer::new(&ledger, &scope, new, Some(7), &mut summary);
+        let line = EventDraft::new(EventType::new("codex.x").unwrap(), Category::Trace, RawJson::null());
+        writer.add(None, line.clone()).await.unwrap();
+        writer.quarantine(part("a")).await.unwrap();
+        writer.add(None, line).await.unwrap();
+        writer.flush().await.unwrap_err();
+        let kept = ledger.imports().list_quarantined(&scope, &thread, None, 10).await.unwrap();
+        assert_eq!(kept.iter().map(|part| part.quarantine_id.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
 }

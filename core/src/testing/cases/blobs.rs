@@ -7,8 +7,8 @@ use crate::testing::build::*;
 use crate::view::context::MessageBody;
 use crate::{
     Admission, Blob, BlobEntry, BlobHash, Category, Claim, Commit, ErrorKind, Event, EventDraft, ItemBody,
-    ItemKind, ItemStatus, Ledger, MultitaskStrategy, NewBlob, Outcome, RawJson, Scope, ThreadId, Transition,
-    blob_refs, offload,
+    ItemKind, ItemStatus, Ledger, MAX_EVENT_BLOBS, MultitaskStrategy, NewBlob, Outcome, RawJson, Scope,
+    ThreadId, Transition, blob_refs, offload,
 };
 
 /// From how many bytes on the cases take text out.
@@ -301,4 +301,20 @@ pub async fn readers_are_shown_how_it_begins(ledger: &Ledger) {
         other => panic!("{other:?}"),
     }
     assert_eq!(blob_refs(&events[3].content).len(), 2);
+}
+
+/// An event names no more blobs than a payload can have large parts.
+pub async fn too_many_blobs_are_refused(ledger: &Ledger) {
+    let t = thread(ledger, &Scope::System, "t").await;
+    let named = |count: usize| {
+        let refs = (0..count).map(|number| {
+            let hash = BlobHash::of(&number.to_le_bytes());
+            format!(r#"{{"blob":"{hash}","bytes":8,"media_type":"text/plain"}}"#)
+        });
+        EventDraft { content: json(&format!("[{}]", refs.collect::<Vec<_>>().join(","))), ..note("") }
+    };
+    let commit_of = |count| Commit::new(t.clone()).with_events(vec![named(count)]);
+    assert_eq!(kind(commit(ledger, commit_of(MAX_EVENT_BLOBS + 1)).await), ErrorKind::InvalidInput);
+    ok(commit(ledger, commit_of(MAX_EVENT_BLOBS)).await);
+    assert_eq!(blobs(ledger, &t).await, []);
 }

@@ -6,10 +6,12 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::testing::cases::concurrency::together;
+use crate::testing::cases::forks::CutShort;
 use crate::{
     Admission, Budget, BudgetLimit, Claim, Commit, Delegated, Delegation, ErrorKind, Estimate, Finish,
-    Ledger, MAX_COUNT, NewRun, NewThread, Outcome, Reservation, Reserve, ReservedFor, Run, RunStatus, Scope,
-    Spawn, ThreadId, ThreadLifecycle, TokenCounts, Transition, UsageBy, UsageDraft, UsageOf, UsageQuery,
+    Ledger, MAX_COST_NANOS, MAX_COUNT, NewRun, NewThread, Outcome, Reservation, Reserve, ReservedFor, Run,
+    RunStatus, Scope, Spawn, ThreadId, ThreadLifecycle, TokenCounts, Transition, UsageBy, UsageDraft,
+    UsageOf, UsageQuery,
 };
 
 const NONE: Estimate = Estimate { tokens: 0, cost_nanos: 0 };
@@ -48,7 +50,13 @@ async fn refusal(ledger: &Ledger, run: &Admitted, estimate: Estimate) -> Option<
     }
 }
 
+/// Tells of a call as who holds the run does.
 async fn using(ledger: &Ledger, run: &Admitted, draft: UsageDraft) {
+    ok(commit(ledger, Commit { usage: vec![draft], ..run.commit(0, Vec::new()) }).await);
+}
+
+/// Tells of a call late, as who holds the run no more does.
+async fn having_used(ledger: &Ledger, run: &Admitted, draft: UsageDraft) {
     ok(commit(ledger, Commit { usage: vec![draft], ..run.unmarked(Vec::new()) }).await);
 }
 
@@ -160,7 +168,7 @@ pub async fn a_retry_gives_nothing_back(ledger: &Ledger) {
     for _ in 0..3 {
         using(ledger, &run, told.clone()).await;
     }
-    let twice = Commit { usage: vec![told.clone(), told], ..run.unmarked(Vec::new()) };
+    let twice = Commit { usage: vec![told.clone(), told], ..run.commit(0, Vec::new()) };
     ok(commit(ledger, twice).await);
     let stored = run_of(ledger, &run).await;
     assert_eq!((stored.totals.total_tokens, stored.reserved), (10, of_tokens(40)));
@@ -208,7 +216,7 @@ pub async fn the_end_gives_everything_back(ledger: &Ledger) {
     let ended = finish(ledger, &run, 0).await;
     assert_eq!((ended.reserved, ended.iterations), (Estimate::default(), 1));
     // What the call took is told late, and takes nothing off that is not there.
-    using(ledger, &run, settling("late", 30, 80)).await;
+    having_used(ledger, &run, settling("late", 30, 80)).await;
     let stored = run_of(ledger, &run).await;
     assert_eq!((stored.totals.total_tokens, stored.reserved), (30, Estimate::default()));
 }
@@ -446,7 +454,8 @@ pub async fn a_resumed_run_has_what_lost_calls_reserved(ledger: &Ledger) {
     assert_eq!(refusal(ledger, &run, of_tokens(71)).await, Some(BudgetLimit::MaxTokens));
     assert_eq!(refusal(ledger, &run, of_tokens(70)).await, None);
     // Late word of the lost call counts it, and takes nothing off what the next one has set aside.
-    using(ledger, &run, call("lost", TokenCounts::of(5, 0))).await;
+    having_used(ledger, &run, settling("lost", 5, 40)).await;
+    assert_eq!(run_of(ledger, &run).await.reserved, of_tokens(70));
     using(ledger, &child, settling("c", 12, 0)).await;
     finish(ledger, &child, 0).await;
     settle(ledger, &child).await;
@@ -475,6 +484,41 @@ pub async fn a_child_is_charged_however_it_ended(ledger: &Ledger) {
     finish(ledger, &late, 0).await;
     settle(ledger, &late).await;
     assert_eq!(used_and_allowed(&run_of(ledger, &parent).await), (35, 0));
+}
+
+/// What a sub-agent took in many calls is charged though no single call may take so much, and its thread goes.
+pub async fn a_dear_child_is_charged_whole(ledger: &Ledger) {
+    let parent = limited(ledger, NO_LIMITS).await;
+    let kept = delegate(ledger, handed(&parent, "kept", NO_LIMITS)).await;
+    let goes = delegate(ledger, ephemeral(&parent, "goes", NO_LIMITS)).await;
+    for child in [&kept, &goes] {
+        for id in ["a", "b", "c"] {
+            let dear = call(id, TokenCounts::of(MAX_COUNT - 1, 1));
+            using(ledger, child, UsageDraft { cost_nanos: Some(MAX_COST_NANOS), ..dear }).await;
+        }
+        let cheap = call("d", TokenCounts::of(2, 3));
+        using(ledger, child, UsageDraft { cost_nanos: Some(7), ..cheap }).await;
+        finish(ledger, child, 0).await;
+    }
+    for _ in 0..2 {
+        settle(ledger, &kept).await;
+    }
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &goes.thread).await), ErrorKind::NotFound);
+    let took = run_of(ledger, &kept).await.totals;
+    assert_eq!((took.total_tokens, took.cost_nanos), (3 * MAX_COUNT + 5, 3 * MAX_COST_NANOS + 7));
+    let paid = run_of(ledger, &parent).await.totals;
+    assert_eq!((paid.total_tokens, paid.cost_nanos), (2 * took.total_tokens, 2 * took.cost_nanos));
+    assert_eq!((paid.input_tokens, paid.output_tokens), (2 * took.input_tokens, 2 * took.output_tokens));
+}
+
+/// A sub-agent whose run was refused because the ledger was away leaves neither a thread nor an allowance.
+pub async fn a_child_is_delegated_again_after_an_outage(ledger: &Ledger) {
+    let parent = limited(ledger, tokens(100)).await;
+    let away = ledger.with_events(CutShort::after(ledger, 0));
+    let refused = away.delegate(&Scope::System, handed(&parent, "child", tokens(60))).await;
+    assert_eq!(kind(refused), ErrorKind::Unavailable);
+    assert_eq!(kind(ledger.threads().get(&Scope::System, &thread_id("child")).await), ErrorKind::NotFound);
+    assert_eq!(run_of(ledger, &parent).await.allowances, NONE);
 }
 
 /// What a sub-agent's sub-agents took is charged level by level, and nobody uses more than the root may.

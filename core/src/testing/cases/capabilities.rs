@@ -7,10 +7,19 @@ use pretty_assertions::assert_eq;
 use crate::testing::build::*;
 use crate::view::search::SearchQuery;
 use crate::{
-    Admission, CancelAction, Capability, Commit, Error, ErrorKind, EventDraft, IndexBudget, ItemFilter,
-    JournalMark, Ledger, ListRange, NewRun, Outcome, RawJson, RunFilter, RunProgress, Scope, SearchFilter,
-    SeqRange, Sweep, TokenCounts, Transition, Visibility, WorkerId, offload,
+    Admission, ApiTokenFilter, CancelAction, Capability, Commit, Error, ErrorKind, EventDraft,
+    FeedbackFilter, IndexBudget, ItemFilter, JournalMark, Ledger, ListRange, NewRun, Outcome, RawJson,
+    RunFilter, RunProgress, Scope, SearchFilter, SeqRange, Sweep, TokenCounts, Transition, Visibility,
+    WorkerId, offload,
 };
+
+/// A backend that answers says so, and again after it was written to.
+pub async fn what_answers_is_ready(ledger: &Ledger) {
+    ok(ledger.events().ready().await);
+    let t = thread(ledger, &alice(), "t").await;
+    ok(ledger.events().ready().await);
+    assert_eq!(ok(ledger.threads().head(&alice(), &t).await).next_seq, 1);
+}
 
 /// What a backend lacks it refuses as such, and stores no part of; what it has it never refuses so.
 pub async fn what_is_lacking_is_refused(ledger: &Ledger) {
@@ -80,6 +89,26 @@ pub async fn what_is_lacking_is_refused(ledger: &Ledger) {
             told(runs.request_cancel(&scope, t, r, CancelAction::Interrupt, at(1)).await.map(drop)),
         ),
         (Capability::Runs, "renew_leases", told(runs.renew_leases(&scope, &worker, ttl).await.map(drop))),
+        (
+            Capability::Feedback,
+            "feedback.list",
+            told(ledger.feedback().list(&scope, t, &FeedbackFilter::default(), &list).await.map(drop)),
+        ),
+        (
+            Capability::Feedback,
+            "feedback.stats",
+            told(ledger.feedback().stats(&scope, t, &[]).await.map(drop)),
+        ),
+        (
+            Capability::ApiTokens,
+            "api_tokens.list",
+            told(ledger.api_tokens().list(&scope, &ApiTokenFilter::default(), &list).await.map(drop)),
+        ),
+        (
+            Capability::ApiTokens,
+            "api_tokens.find",
+            told(ledger.api_tokens().find(&scope, &"0".repeat(64)).await.map(drop)),
+        ),
         (Capability::Search, "index", told(index.index(&scope, Some(t), IndexBudget::NONE).await.map(drop))),
         (Capability::Search, "find", told(index.find(&scope, &said, &none, &list).await.map(drop))),
         (Capability::Search, "search", told(ledger.search(&scope, &said, &none, &list).await.map(drop))),

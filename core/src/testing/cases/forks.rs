@@ -10,11 +10,11 @@ use pretty_assertions::assert_eq;
 use crate::testing::build::*;
 use crate::view::context::ContextWindow;
 use crate::{
-    Admission, AppendSignal, Applied, BlobEntry, Commit, Deleted, Error, ErrorKind, Estimate, Event,
-    EventDraft, EventFilter, EventStore, Fold, Fork, ForkPoint, Forked, ItemEntry, ItemFilter, ItemKind,
-    ItemStatus, Ledger, ListRange, MultitaskStrategy, NewRun, NewThread, Outcome, PutIfAbsent, RawJson,
-    Receipt, Result, Run, RunFilter, RunId, RunStatus, RunTotals, RunVisibility, Scope, SeqPage, SeqRange,
-    ThreadId, Visibility, offload,
+    Admission, AppendSignal, Applied, BlobEntry, Category, Commit, Deleted, Error, ErrorKind, Estimate,
+    Event, EventDraft, EventFilter, EventStore, Fold, Fork, ForkPoint, Forked, ItemEntry, ItemFilter,
+    ItemKind, ItemStatus, Ledger, ListRange, MultitaskStrategy, NewRun, NewThread, Outcome, PutIfAbsent,
+    RawJson, Receipt, Result, Run, RunFilter, RunId, RunStatus, RunTotals, RunVisibility, Scope, SeqPage,
+    SeqRange, ThreadId, Visibility, offload,
 };
 
 fn user(id: &str, text: &str) -> EventDraft {
@@ -291,14 +291,30 @@ pub async fn a_repeated_fork_writes_nothing(ledger: &Ledger) {
 
 /// A log that takes so many commits and no more.
 #[derive(Debug)]
-struct CutShort {
+pub(super) struct CutShort {
     ledger: Ledger,
     left: AtomicUsize,
+    /// The payload bytes of the largest commit it was given.
+    largest: AtomicUsize,
+}
+
+impl CutShort {
+    pub(super) fn after(ledger: &Ledger, commits: usize) -> Arc<Self> {
+        Arc::new(Self {
+            ledger: ledger.clone(),
+            left: AtomicUsize::new(commits),
+            largest: AtomicUsize::new(0),
+        })
+    }
 }
 
 #[async_trait]
 impl EventStore for CutShort {
     async fn append(&self, scope: &Scope, commit: Commit) -> Result<Receipt> {
+        let metadata = |event: &EventDraft| event.metadata.as_ref().map_or(0, |json| json.as_str().len());
+        let of_events = commit.events.iter().map(|event| event.content.as_str().len() + metadata(event));
+        let bytes = of_events.chain(commit.blobs.iter().map(|blob| blob.bytes.len())).sum();
+        self.largest.fetch_max(bytes, Ordering::SeqCst);
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         match left {
             Ok(_) => self.ledger.events().append(scope, commit).await,
@@ -384,8 +400,7 @@ pub async fn a_fork_goes_on_where_it_was_cut(ledger: &Ledger) {
     let expected = seen(ledger, &thread_id("whole")).await;
     for count in 0.. {
         let name = format!("cut-{count}");
-        let log = CutShort { ledger: ledger.clone(), left: AtomicUsize::new(count) };
-        let cut = ledger.with_events(Arc::new(log));
+        let cut = ledger.with_events(CutShort::after(ledger, count));
         let first = cut.fork(&Scope::System, fork(&t, &name, ForkPoint::Latest)).await;
         let is_whole = first.is_ok();
         let made = forked(ledger, fork(&t, &name, ForkPoint::Latest)).await;
@@ -413,4 +428,43 @@ pub async fn a_fork_is_its_owners(ledger: &Ledger) {
     assert_eq!(kind(taken), ErrorKind::AlreadyExists);
     let nobody = ledger.fork(&alice(), fork(&thread_id("none"), "g", ForkPoint::Latest)).await;
     assert_eq!(kind(nobody), ErrorKind::NotFound);
+}
+
+/// What the log keeps in part is copied as it is, however often: nothing is cut that was cut before.
+pub async fn a_fork_cuts_nothing_again(ledger: &Ledger) {
+    let t = thread(ledger, &Scope::System, "source").await;
+    let trace = |content: RawJson| EventDraft { category: Category::Trace, content, ..note("") };
+    let long = "long \u{e9}".repeat(4_000);
+    let object = json(&format!(r#"{{"of": "{long}", "and": ["{long}"]}}"#));
+    append(ledger, &t, vec![trace(RawJson::string(&long)), trace(object), trace(RawJson::string("short"))])
+        .await;
+    let source = log(ledger, &t).await;
+    assert_eq!(source.iter().map(|event| event.truncated).collect::<Vec<_>>(), [true, true, false]);
+    for (from, id) in [("source", "f"), ("source", "f"), ("f", "g"), ("g", "h"), ("g", "h")] {
+        forked(ledger, fork(&thread_id(from), id, ForkPoint::Latest)).await;
+        let mut copy = log(ledger, &thread_id(id)).await;
+        copy.iter_mut().for_each(|event| event.thread_id = t.clone());
+        assert_eq!(copy, source, "{id}");
+    }
+}
+
+/// A commit of a fork has no more bytes than is told, whether they are of payloads or of what stands beside them.
+pub async fn a_fork_is_written_in_small_commits(ledger: &Ledger) {
+    const LIMIT: usize = 4 << 20;
+    let t = thread(ledger, &Scope::System, "source").await;
+    let beside = json(&format!(r#"{{"of": "{}"}}"#, "m".repeat(1_500_000)));
+    for _ in 0..4 {
+        let large = |text| EventDraft { metadata: Some(beside.clone()), ..note(text) };
+        append(ledger, &t, vec![large("a"), note(&"b".repeat(1_000_000)), large("c")]).await;
+    }
+    let watched = CutShort::after(ledger, usize::MAX);
+    let made = ok(ledger
+        .with_events(Arc::<CutShort>::clone(&watched))
+        .fork(&Scope::System, fork(&t, "f", ForkPoint::Latest))
+        .await);
+    assert_eq!(made.written, 12);
+    let largest = watched.largest.load(Ordering::SeqCst);
+    assert!((LIMIT / 2..=LIMIT).contains(&largest), "{largest} bytes");
+    let count = |events: Vec<Event>| events.into_iter().map(|event| event.metadata).collect::<Vec<_>>();
+    assert_eq!(count(log(ledger, &thread_id("f")).await), count(log(ledger, &t).await));
 }

@@ -74,6 +74,8 @@ pub async fn a_bad_part_is_refused(ledger: &Ledger) {
         Quarantined { reason: "a\0b".to_owned(), ..part("bad", "x") },
         Quarantined { content: Some("\0".to_owned()), ..part("bad", "x") },
         Quarantined { content_hash: "h".repeat(129), ..part("bad", "x") },
+        Quarantined { source: Some("log".to_owned()), ..part("bad", "x") },
+        part("log:5", "x"),
     ];
     for bad in bad {
         let found = vec![part("good", "x"), bad];

@@ -1,6 +1,7 @@
 //! The cases, by what they are about. Each takes a fresh ledger and panics where a promise is broken.
 
 pub mod agent_runs;
+pub mod api_tokens;
 pub mod blobs;
 pub mod budgets;
 pub mod capabilities;
@@ -10,6 +11,7 @@ pub mod context;
 pub mod deletions;
 pub mod erasures;
 pub mod exactly_once;
+pub mod feedback;
 pub mod forks;
 pub mod imports;
 pub mod interactions;

@@ -6,9 +6,10 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    Abort, Admission, AgentMessage, CallId, Caller, CancelAction, Category, Claim, ErrorKind, Event,
-    EventDraft, ItemError, ItemKind, ItemMark, ItemStatus, Ledger, MultitaskStrategy, NewLease, NewRun,
-    Outcome, PendingCall, RawJson, RunStatus, Scope, Sweep, TokenCounts, ToolCall, ToolRequest, WorkerId,
+    Abort, Admission, AgentMessage, CallId, Caller, CancelAction, Category, Claim, Commit, ErrorKind, Event,
+    EventDraft, ItemError, ItemKind, ItemMark, ItemStatus, Ledger, MultitaskStrategy, NewBlob, NewLease,
+    NewRun, Outcome, PendingCall, RawJson, RunStatus, Scope, Sweep, TokenCounts, ToolCall, ToolRequest,
+    WorkerId, offload,
 };
 
 const LONG: Duration = Duration::from_secs(3_600);
@@ -555,4 +556,49 @@ pub async fn a_held_thread_is_not_healed(ledger: &Ledger) {
     asked(ledger, &run, 0, "m", &["a"]).await;
     assert_eq!(kind(ledger.heal(&alice(), &run.thread, EXPIRED, at(9)).await), ErrorKind::Conflict);
     assert_eq!(ids(&pending(ledger, &run).await), ["a"]);
+}
+
+/// The same with the large texts of its payload kept apart.
+fn slim(place: usize, event: EventDraft) -> (EventDraft, Vec<NewBlob>) {
+    match offload(&event.content, place, 100) {
+        Some((content, blobs)) => (EventDraft { content, ..event }, blobs),
+        None => panic!("nothing is large"),
+    }
+}
+
+/// What a call was asked is what its end says, also where it is kept apart: not how it begins.
+pub async fn arguments_kept_apart_stay_whole(ledger: &Ledger) {
+    let run = held(ledger, LONG).await;
+    let large = json(&format!(r#"{{"patch": "{}"}}"#, "p".repeat(5_000)));
+    let call = ok(RawJson::encode("content", &ToolCall::asked("count", large.clone())));
+    let message = AgentMessage {
+        content: RawJson::string("let me see"),
+        tool_calls: ["c1", "c2"]
+            .map(|id| ToolRequest { id: Some(id.to_owned()), name: "count".to_owned(), args: large.clone() })
+            .into(),
+        ..AgentMessage::default()
+    };
+    let asking = EventDraft { content: ok(RawJson::encode("content", &message)), ..ai("m", "lead_agent") };
+    // Of the second one there is no more than the message that asks for it, as in an imported log.
+    let (asking, mut blobs) = slim(0, asking);
+    let (begun, of_call) = slim(1, EventDraft { content: call, ..begun("c1", "m") });
+    blobs.extend(of_call);
+    ok(ledger.events().append(&alice(), Commit { blobs, ..run.commit(0, vec![asking, begun]) }).await);
+
+    let calls = pending(ledger, &run).await;
+    let found = calls.first().unwrap_or_else(|| panic!("nothing is pending"));
+    let whole = async |args: &RawJson| ok(ledger.whole(&alice(), &run.thread, args).await);
+    assert_eq!((found.call.name.as_str(), whole(&found.call.args).await), ("count", large.clone()));
+    let declined = Abort::Declined("no".to_owned());
+    ok(ledger.abort_call(&alice(), found, run.epoch, declined, at(3)).await);
+    ok(ledger.heal(&alice(), &run.thread, Claim::Epoch(run.epoch), at(6)).await);
+    let ends = results(ledger, &run).await;
+    assert_eq!(ends.len(), 2);
+    for end in ends {
+        let told = ok(ToolCall::read(&end.content));
+        assert!(told.args != large && whole(&told.args).await == large, "{:?}", end.item);
+    }
+    // Each of the four that say it is a reference to what is kept apart.
+    let kept = ok(ledger.blobs().list(&alice(), &run.thread, None, 10).await);
+    assert_eq!(kept.iter().map(|blob| (blob.bytes, blob.events)).collect::<Vec<_>>(), [(5_000, 4)]);
 }

@@ -15,6 +15,7 @@ const WORD: usize = 20;
 
 /// The part of a text around its first match, on one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Snippet {
     /// The part, with one space for all white space and control characters that follow each other.
     pub text: String,

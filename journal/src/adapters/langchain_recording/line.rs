@@ -52,6 +52,7 @@ pub(super) enum Step {
     },
     NewToken {
         token: RawJson,
+        chunk: Option<RawJson>,
     },
     LlmEnd {
         response: RawJson,
@@ -172,7 +173,7 @@ fn read_step(callback: &str, args: &RawObject) -> Result<Step, String> {
         "on_chain_error" => Step::ChainError(cause(args)?),
         "on_chat_model_start" => Step::ChatModelStart { messages: raw("messages")? },
         "on_llm_start" => Step::LlmStart { prompts: raw("prompts")? },
-        "on_llm_new_token" => Step::NewToken { token: raw("token")? },
+        "on_llm_new_token" => Step::NewToken { token: raw("token")?, chunk: given("chunk") },
         "on_llm_end" => Step::LlmEnd { response: raw("response")? },
         "on_llm_error" => Step::LlmError(cause(args)?),
         "on_tool_start" => Step::ToolStart {
@@ -295,7 +296,9 @@ impl Line {
                 callbacks.on_chat_model_start(ChatModelStart { context, messages });
             }
             Step::LlmStart { prompts } => callbacks.on_llm_start(LlmStart { context, prompts }),
-            Step::NewToken { token } => callbacks.on_llm_new_token(LlmNewToken { context, token }),
+            Step::NewToken { token, chunk } => {
+                callbacks.on_llm_new_token(LlmNewToken { context, token, chunk: chunk.as_ref() });
+            }
             Step::LlmEnd { response } => callbacks.on_llm_end(LlmEnd { context, response }),
             Step::LlmError(cause) => callbacks.on_llm_error(Failed { context, error: cause.failure() }),
             Step::ToolStart { name, inputs, call_id } => callbacks.on_tool_start(ToolStart {

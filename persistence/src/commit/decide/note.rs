@@ -279,7 +279,7 @@ fn note_usage(facts: &Facts, writes: &mut Writes, head: &ThreadHead, commit: &Pr
             }
             (None, None) => {
                 let (run, owner) = (commit.run_id.clone(), head.owner_id.clone());
-                settled = call.settles;
+                settled = commit.settled_by(call);
                 writes.usage.insert(key, call.clone().into_record(thread.clone(), run.clone(), owner));
                 Some((run, TotalsChange::of_call(call)))
             }

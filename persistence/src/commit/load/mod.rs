@@ -67,7 +67,8 @@ async fn heads(connection: &mut Connection, facts: &mut Facts, commits: &[&Prepa
     );
     select.is_one_of(["thread_id"], &threads).push(" ORDER BY thread_id");
     if dialect == Dialect::Postgres {
-        select.push(" FOR UPDATE");
+        // No append changes a key, so one goes past who only keeps the head from being deleted.
+        select.push(" FOR NO KEY UPDATE");
     }
     for row in connection.rows(select).await? {
         let head = head(&row)?;

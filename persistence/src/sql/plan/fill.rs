@@ -26,9 +26,9 @@ pub(super) async fn fill(connection: &DatabaseConnection) {
     let event = "CASE WHEN i % 4 = 0 THEN 'message' ELSE 'trace' END";
     for statement in [
         format!(
-            "{} INSERT INTO threads (thread_id, owner_id, status, kind, lifecycle, config, metadata, created_at, updated_at)
+            "{} INSERT INTO threads (thread_id, owner_id, status, kind, lifecycle, config, metadata, pinned, created_at, updated_at)
              SELECT 't' || i, 'o' || (i % 100), CASE WHEN i % 3 = 0 THEN 'busy' ELSE 'idle' END, 'root', 'detached',
-                    {jsonb}, {jsonb}, {time}, {time} FROM n",
+                    {jsonb}, {jsonb}, i % 50 = 0, {time}, {time} FROM n",
             numbers(20_000)
         ),
         format!(
@@ -94,6 +94,18 @@ pub(super) async fn fill(connection: &DatabaseConnection) {
              SELECT 't' || (1 + i / 100), 't' || (1 + i / 100) || '-q' || (i % 100), 'o' || (i % 100), 'r', 'approval', '{{}}',
                     CASE WHEN i % 3 = 0 THEN 'open' ELSE 'answered' END, {time} FROM n",
             numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO feedback (thread_id, feedback_id, run_id, item_id, owner_id, rating, created_at, updated_at)
+             SELECT 't' || (1 + i / 1000), 't' || (1 + i / 1000) || '-f' || (i % 1000), 't' || (1 + i / 1000) || '-r' || (i % 100),
+                    CASE WHEN i % 3 > 0 THEN 't1-i' || i END, CASE WHEN i % 10 > 0 THEN 'o' || i END,
+                    CASE WHEN i % 5 = 0 THEN -1 ELSE 1 END, {time}, {time} FROM n",
+            numbers(20_000)
+        ),
+        format!(
+            "{} INSERT INTO api_tokens (token_id, token_hash, owner_id, created_at)
+             SELECT 'k' || i, 'h' || i, 'o' || (i % 2000), {time} FROM n",
+            numbers(10_000)
         ),
         format!(
             "{} INSERT INTO import_cursors (source, byte_offset, thread_id, updated_at)

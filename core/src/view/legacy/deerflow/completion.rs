@@ -17,6 +17,7 @@ use crate::{
 
 /// What one model took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ModelTokens {
     /// Input tokens.
@@ -37,6 +38,7 @@ fn is_zero(count: &u64) -> bool {
 
 /// The answer of `RunJournal.get_completion_data()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Completion {
     /// Input tokens of all calls.
     pub total_input_tokens: u64,

@@ -1,0 +1,154 @@
+//! What many endpoints are asked with, and answered with beside a body.
+
+use std::fmt::Write as _;
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use runledger_core::{Cursor, ListRange, Patch, RawJson, RunId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::problem::Problem;
+
+/// The largest number of an epoch, an ordinal or a seq.
+const MAX_NUMBER: u64 = i64::MAX as u64;
+
+/// Where the cursor of a list stands whose body is the bare rows. It may be put into a query as it is.
+pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
+
+/// The path of a run whose thread is not named.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct BareRunPath {
+    /// The run; of several with the id, the newest that the caller sees.
+    pub(super) run_id: RunId,
+}
+
+/// Which part of a newest-first listing.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Rows at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+    /// Where the previous page ended.
+    pub(super) cursor: Option<String>,
+}
+
+impl ListQuery {
+    pub(super) fn range(&self) -> Result<ListRange, Problem> {
+        list_range(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// A yes or a no, as clients spell it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+pub(super) enum Flag {
+    /// No.
+    #[default]
+    #[serde(rename = "false", alias = "0")]
+    No,
+    /// Yes.
+    #[serde(rename = "true", alias = "1")]
+    Yes,
+}
+
+/// A checked limit, and a cursor.
+pub(super) fn list_range(limit: Option<u32>, cursor: Option<&str>) -> Result<ListRange, Problem> {
+    let limit = limit_of(limit, 100, runledger_core::MAX_LIMIT)?;
+    Ok(ListRange { limit, cursor: cursor.map(Cursor::parse).transpose()? })
+}
+
+/// The limit that was asked for, where it is one.
+pub(super) fn limit_of(given: Option<u32>, otherwise: u32, most: u32) -> Result<u32, Problem> {
+    match given {
+        None => Ok(otherwise),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Problem::invalid("limit", format_args!("is {limit}; ask for 1 to {most} rows"))),
+    }
+}
+
+/// A number that a log may have.
+pub(super) fn number(field: &str, given: u64) -> Result<u64, Problem> {
+    if given > MAX_NUMBER {
+        return Err(Problem::invalid(field, format_args!("is {given}, above {MAX_NUMBER}")));
+    }
+    Ok(given)
+}
+
+/// A duration in seconds.
+pub(super) fn seconds(
+    field: &str,
+    given: f64,
+    least: f64,
+    most: f64,
+) -> Result<std::time::Duration, Problem> {
+    let refused = || Problem::invalid(field, format_args!("is {given}; {least} to {most} seconds are taken"));
+    if !(least..=most).contains(&given) {
+        return Err(refused());
+    }
+    std::time::Duration::try_from_secs_f64(given).map_err(|_| refused())
+}
+
+/// A list whose body is the bare rows, with its cursor beside it.
+pub(super) fn bare_list<T: serde::Serialize>(rows: &[T], next: Option<&Cursor>) -> Response {
+    let mut response = Json(rows).into_response();
+    if let Some(value) = next.and_then(|next| HeaderValue::from_str(&escaped(next.as_str())).ok()) {
+        response.headers_mut().insert(NEXT_CURSOR, value);
+    }
+    response
+}
+
+/// Text as a value of a query.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/') {
+            out.push(char::from(byte));
+        } else {
+            // A string takes whatever it is given.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Reads a field that may be left out, be null, or have a value.
+pub(super) fn present<'de, T, D>(deserializer: D) -> Result<Patch<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(match Option::deserialize(deserializer)? {
+        Some(value) => Patch::Set(value),
+        None => Patch::Clear,
+    })
+}
+
+/// Reads a body that is needed as text, too.
+pub(super) fn read<T: DeserializeOwned>(body: &RawJson) -> Result<T, Problem> {
+    let axum::Json(value) = axum::Json::from_bytes(body.as_str().as_bytes())?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn a_cursor_is_a_header_whatever_ids_it_has() {
+        assert_eq!(escaped("12:3:a&b 项\u{7f}"), "12:3:a%26b%20%E9%A1%B9%7F");
+    }
+
+    #[test]
+    fn seconds_are_taken_within_their_bounds() {
+        assert_eq!(seconds("ttl", 1.5, 1.0, 2.0).unwrap(), std::time::Duration::from_millis(1500));
+        for refused in [f64::NAN, f64::INFINITY, -1.0, 0.9, 2.1] {
+            assert_eq!(seconds("ttl", refused, 1.0, 2.0).unwrap_err().field.as_deref(), Some("ttl"));
+        }
+    }
+}
