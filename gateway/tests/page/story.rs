@@ -99,10 +99,10 @@ async fn coding(ledger: &Ledger, scope: &Scope) {
     run.thinks("think-1", "The test is flaky, so the first thing is to see how it decides that a retry happened. It probably reads a wall clock.\n\nI should look at the test, then at the backoff, and run it in a loop to see the failure myself before changing anything.").await;
     run.says("say-1", BIG, "I'll look at the test and reproduce the failure first.", 2_100).await;
     run.call("call-1", ItemKind::CommandExecution,
-        json!({ "name": "shell", "args": { "command": "rg -n retries_are_bounded -A 30 src" }, "detail": { "command": ["rg", "-n", "retries_are_bounded", "-A", "30", "src"], "cwd": "/work/retry", "exit_code": 0 } }),
+        json!({ "name": "shell", "args": { "command": "rg -n retries_are_bounded -A 30 src" }, "detail": { "command": ["rg", "-n", "retries_are_bounded", "-A", "30", "src"], "cwd": "/srv/retry", "exit_code": 0 } }),
         json!({ "content": "src/retry.rs:212:    async fn retries_are_bounded() {\nsrc/retry.rs-213-        let began = Instant::now();\nsrc/retry.rs-214-        let calls = Counter::default();\nsrc/retry.rs-215-        let result = retry(Backoff::new(10), || calls.fail()).await;\nsrc/retry.rs-216-        assert!(result.is_err());\nsrc/retry.rs-217-        assert_eq!(calls.count(), 5);\nsrc/retry.rs-218-        assert!(began.elapsed() < Duration::from_millis(200));\nsrc/retry.rs-219-    }" }), 140).await;
     run.call("call-2", ItemKind::CommandExecution,
-        json!({ "name": "shell", "args": {}, "detail": { "command": ["bash", "-c", "for i in $(seq 60); do cargo test -q retries_are_bounded || break; done"], "cwd": "/work/retry", "exit_code": 101 } }),
+        json!({ "name": "shell", "args": {}, "detail": { "command": ["bash", "-c", "for i in $(seq 60); do cargo test -q retries_are_bounded || break; done"], "cwd": "/srv/retry", "exit_code": 101 } }),
         json!({ "content": (1..38).map(|n| format!("test retry::tests::retries_are_bounded ... ok ({n}/60)\n")).collect::<String>() + "test retry::tests::retries_are_bounded ... FAILED\n\nassertion failed: began.elapsed() < Duration::from_millis(200)", "error": { "type": "ExitStatus", "message": "exit code 101" } }), 48_300).await;
     run.thinks("think-2", "Reproduced at the 38th run. elapsed() depends on the machine: it is the wall clock. The fix is paused time.").await;
     run.call("call-3", ItemKind::FileChange,
@@ -308,7 +308,7 @@ async fn live(ledger: &Ledger, scope: &Scope) {
     )
     .await;
     run.says("say", BIG, "I change the version and see what the compiler says.", 1_100).await;
-    run.item("build", ItemKind::CommandExecution, ItemStatus::InProgress, json!({ "name": "shell", "args": {}, "detail": { "command": ["cargo", "check", "--workspace"], "cwd": "/work/app" } })).await;
+    run.item("build", ItemKind::CommandExecution, ItemStatus::InProgress, json!({ "name": "shell", "args": {}, "detail": { "command": ["cargo", "check", "--workspace"], "cwd": "/srv/app" } })).await;
     let pin = runledger_core::ThreadPatch { pinned: Some(true), ..Default::default() };
     // A ledger that keeps no pins shows the thread among the others.
     drop(
