@@ -4,7 +4,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts};
 use axum::http::StatusCode;
-use runledger_core::{Cursor, DEFAULT_LIMIT, ListRange, RunId, RunVisibility, SeqRange, ThreadId};
+use runledger_core::{Cursor, DEFAULT_LIMIT, ItemId, ListRange, RunId, RunVisibility, SeqRange, ThreadId};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -41,6 +41,18 @@ pub(crate) struct RunPath {
     pub(crate) thread_id: ThreadId,
     /// The run.
     pub(crate) run_id: RunId,
+}
+
+/// The path of an item.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct ItemPath {
+    /// The thread.
+    pub(crate) thread_id: ThreadId,
+    /// The run.
+    pub(crate) run_id: RunId,
+    /// The item.
+    pub(crate) item_id: ItemId,
 }
 
 /// Which part of a log.

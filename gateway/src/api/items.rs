@@ -4,8 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use runledger_core::verify::Verified;
 use runledger_core::{
-    Contents, DEFAULT_LIMIT, ItemFilter, ItemId, ItemQuery, ItemSeq, ItemStatus, ListOrder, RunId, SeqRange,
-    ThreadId,
+    Contents, DEFAULT_LIMIT, ItemFilter, ItemQuery, ItemSeq, ItemStatus, ListOrder, RunId, SeqRange,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Path, Query, RunPath, ThreadPath, visibility};
+use crate::extract::{ItemPath, Path, Query, RunPath, ThreadPath, visibility};
 use crate::problem::Problem;
 use crate::wire::{WireItem, WireItemPage, WirePendingCall};
 
@@ -144,17 +143,6 @@ async fn list_of_run(
     let query = query.into_query(Some(path.run_id))?;
     let page = app.ledger.items().page(&caller.scope, &path.thread_id, &query).await?;
     Ok(Json(WireItemPage::new(page, &query)))
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-struct ItemPath {
-    /// The thread.
-    thread_id: ThreadId,
-    /// The run.
-    run_id: RunId,
-    /// The item.
-    item_id: ItemId,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -1,10 +1,9 @@
 //! What many endpoints are asked with, and answered with beside a body.
 
-use std::fmt::Write as _;
-
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runledger_core::{Cursor, ListRange, Patch, RawJson, RunId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -104,16 +103,9 @@ pub(super) fn bare_list<T: serde::Serialize>(rows: &[T], next: Option<&Cursor>) 
 
 /// Text as a value of a query.
 fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/') {
-            out.push(char::from(byte));
-        } else {
-            // A string takes whatever it is given.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
+    const ESCAPED: AsciiSet =
+        NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':').remove(b'/');
+    utf8_percent_encode(text, &ESCAPED).to_string()
 }
 
 /// Reads a field that may be left out, be null, or have a value.

@@ -1,10 +1,9 @@
 //! Addresses. Ids are any printable text, so each is one encoded segment; the application may have put the
 //! gateway below a path of its own, so each address begins with that.
 
-use std::fmt::Write as _;
-
 use axum::extract::OriginalUri;
 use axum::http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runledger_core::{AgentRunId, ItemId, RunId, ThreadId};
 
 use super::assets;
@@ -20,17 +19,8 @@ pub(super) struct Site {
 
 /// The text as one part of a path or query.
 pub(super) fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            other => {
-                // Writing to a string does not fail.
-                let _ = write!(out, "%{other:02X}");
-            }
-        }
-    }
-    out
+    const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(text, &ESCAPED).to_string()
 }
 
 impl Site {

@@ -4,8 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use runledger_core::{
-    BudgetLimit, Claim, Estimate, ItemEntry, ItemId, Lease, Reservation, Reserve, ReservedFor, RunId,
-    ThreadId, Timestamp, WorkerId,
+    BudgetLimit, Claim, Estimate, ItemEntry, Lease, Reservation, Reserve, ReservedFor, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,11 +12,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::batch::EstimateBody;
 use crate::api::params::{number, seconds};
 use crate::api::problems::Conflict;
-use crate::api::runs::{NewLeaseBody, lease_of};
+use crate::api::runs::{NewLeaseBody, lease_of, shown};
 use crate::api::threads::require_system;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Body, Path, RunPath};
+use crate::extract::{Body, ItemPath, Path, RunPath};
 use crate::problem::Problem;
 use crate::wire::WireRun;
 
@@ -82,7 +81,7 @@ pub(super) async fn acquire_run(
     let lease = lease_of(given)?;
     let at = Timestamp::now();
     let run = app.ledger.acquire(&caller.scope, &path.thread_id, &path.run_id, lease, at).await?;
-    Ok(Json(WireRun::from(&run).redacted(&app.options.redacted_keys)))
+    Ok(Json(shown(&app, &run)))
 }
 
 /// How a run is resumed.
@@ -123,19 +122,7 @@ pub(super) async fn resume_run(
     let lease = given.lease.map(lease_of).transpose()?;
     let (thread, run, at) = (&path.thread_id, &path.run_id, Timestamp::now());
     let run = app.ledger.resume_run(&caller.scope, thread, run, claim, lease, at).await?;
-    Ok(Json(WireRun::from(&run).redacted(&app.options.redacted_keys)))
-}
-
-/// The path of an item.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Path)]
-pub(crate) struct ItemPath {
-    /// The thread.
-    thread_id: ThreadId,
-    /// The run.
-    run_id: RunId,
-    /// The item.
-    item_id: ItemId,
+    Ok(Json(shown(&app, &run)))
 }
 
 /// Who holds the run.

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::params::number;
 use super::problems::Conflict;
+use super::runs::shown;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Path, RunPath, ThreadPath};
@@ -188,8 +189,7 @@ async fn append_run_events(
         }
         let finish = Finish { thread_id, run_id, mark, outcome, at, events, usage, progress, asks };
         let finished = app.ledger.finish(&caller.scope, finish).await?;
-        let run = WireRun::from(&finished.run).redacted(&app.options.redacted_keys);
-        return Ok(Appended::new(finished.receipt, Some(run)));
+        return Ok(Appended::new(finished.receipt, Some(shown(&app, &finished.run))));
     }
     let commit = Commit {
         mark,

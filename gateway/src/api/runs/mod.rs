@@ -39,7 +39,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 }
 
 /// A run as it is answered.
-fn shown(app: &App, run: &Run) -> WireRun {
+pub(super) fn shown(app: &App, run: &Run) -> WireRun {
     WireRun::from(run).redacted(&app.options.redacted_keys)
 }
 
