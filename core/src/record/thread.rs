@@ -275,6 +275,8 @@ pub struct NewThread {
     pub config: RawJson,
     /// Notes of the application; must be a JSON object.
     pub metadata: RawJson,
+    /// Whether it stands before all others in lists.
+    pub pinned: bool,
     /// Where it comes from, if an agent makes it. It has its parent's owner. Only
     /// [`ThreadStore::create`](crate::ThreadStore::create) takes it.
     pub spawn: Option<Spawn>,
@@ -298,6 +300,7 @@ impl NewThread {
             model: None,
             config: RawJson::empty_object(),
             metadata: RawJson::empty_object(),
+            pinned: false,
             spawn: None,
             fork: None,
             created_at: Timestamp::now(),
@@ -340,7 +343,7 @@ impl NewThread {
             model: self.model.map(|given| text::clean(&given).into_owned()),
             config: self.config,
             metadata: self.metadata,
-            pinned: false,
+            pinned: self.pinned,
             archived_at: None,
             created_at: self.created_at,
             updated_at: self.created_at,

@@ -45,6 +45,11 @@ async fn only_the_system_makes_threads_for_others_and_gives_them_away() {
     let refused = server.post("mallory", "/api/threads", &new).await;
     assert_eq!((refused.status, refused.field()), (422, Some("owner_id")));
     server.post("system", "/api/threads", &new).await.expect(200);
+    // Whoever asks for somebody's thread is not given another's of the id.
+    server.post("system", "/api/threads", &new).await.expect(200);
+    for other in [json!({"thread_id": "t", "owner_id": "bob"}), json!({"thread_id": "t"})] {
+        assert_eq!(server.post("system", "/api/threads", &other).await.kind(), "#already_exists");
+    }
     let to_bob = json!({"owner_id": "bob"});
     for who in ["alice", "mallory"] {
         let refused = server.put(who, "/api/threads/t/owner", &to_bob).await;
@@ -159,7 +164,8 @@ async fn a_fork_has_what_its_source_shows_and_children_are_listed() {
     assert_eq!(server.post("mallory", "/api/threads/t/fork", &json!({})).await.kind(), "#not_found");
 
     let child = json!({"thread_id": "c", "spawn": {"parent_thread_id": "t", "run_id": "r1"}});
-    server.post("alice", "/api/threads", &child).await.expect(200);
+    let spawned = server.post("alice", "/api/threads", &child).await.expect(200);
+    assert_eq!(server.post("system", "/api/threads", &child).await.expect(200), spawned);
     let children = server.get("alice", "/api/threads/t/children").await.expect(200);
     assert_eq!((ids(&children["items"]), &children["has_more"]), (vec!["c"], &json!(false)));
     let deep = json!({"spawn": {"parent_thread_id": "c", "run_id": "r1", "max_depth": 1}});

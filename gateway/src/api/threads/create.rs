@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use runledger_core::{
-    AssistantId, DEFAULT_MAX_DEPTH, ErrorKind, ItemId, NewThread, OwnerId, RawJson, RunId, Spawn, ThreadId,
-    ThreadLifecycle, ThreadPatch,
+    AssistantId, DEFAULT_MAX_DEPTH, ErrorKind, ItemId, NewThread, OwnerId, RawJson, RunId, Scope, Spawn,
+    Thread, ThreadId, ThreadLifecycle,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -101,9 +101,35 @@ impl NewSpawn {
     }
 }
 
+/// Whose a thread would be.
+enum Whose {
+    /// This owner's, or nobody's.
+    Owner(Option<OwnerId>),
+    /// Whoever has the parent: a child has no other owner.
+    Parent(ThreadId),
+}
+
+impl Whose {
+    fn of(scope: &Scope, new: &NewThread) -> Self {
+        match &new.spawn {
+            Some(spawn) => Self::Parent(spawn.parent_thread_id.clone()),
+            None => Self::Owner(scope.owner().or(new.owner_id.as_ref()).cloned()),
+        }
+    }
+
+    /// Whether a thread that is there already is theirs: the system sees everybody's.
+    fn is_met_by(&self, thread: &Thread) -> bool {
+        match self {
+            Self::Owner(owner) => thread.owner_id == *owner,
+            Self::Parent(parent) => thread.parent_thread_id.as_ref() == Some(parent),
+        }
+    }
+}
+
 /// Make a thread.
 ///
-/// The same id again is answered with the caller's thread as it is, unless `if_exists` is `raise`.
+/// The same id again is answered with the thread as it is, unless `if_exists` is `raise` or it is not whose it
+/// would have been.
 #[utoipa::path(
     post, path = "/threads", tag = "threads", operation_id = "create_thread",
     request_body = CreateThread,
@@ -128,20 +154,18 @@ pub(super) async fn create_thread(
         model: given.model,
         config: given.config.unwrap_or_else(RawJson::empty_object),
         metadata,
+        pinned: given.pinned.or(told).unwrap_or_default(),
         spawn: given.spawn.map(NewSpawn::into_spawn).transpose()?,
         ..NewThread::new(thread_id.clone())
     };
-    let at = new.created_at;
+    let wanted = Whose::of(&caller.scope, &new);
     let thread = match threads.create(&caller.scope, new).await {
-        Ok(thread) if given.pinned.or(told) == Some(true) => {
-            let patch = ThreadPatch { pinned: Some(true), ..ThreadPatch::default() };
-            threads.update(&caller.scope, &thread.thread_id, patch, at).await?
-        }
         Ok(thread) => thread,
         Err(error) if error.kind() == ErrorKind::AlreadyExists && given.if_exists == IfExists::DoNothing => {
             match threads.get(&caller.scope, &thread_id).await {
-                Ok(thread) => thread,
+                Ok(thread) if wanted.is_met_by(&thread) => thread,
                 // It is somebody else's, or was deleted: nothing of it is told.
+                Ok(_) => return Err(error.into()),
                 Err(other) if other.kind() == ErrorKind::NotFound => return Err(error.into()),
                 Err(other) => return Err(other.into()),
             }
