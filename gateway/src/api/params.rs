@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use runledger_core::{Cursor, ListRange, Patch, RawJson, RunId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -14,7 +15,8 @@ use crate::problem::Problem;
 /// The largest number of an epoch, an ordinal or a seq.
 const MAX_NUMBER: u64 = i64::MAX as u64;
 
-/// Where the cursor of a list stands whose body is the bare rows. It may be put into a query as it is.
+/// Where the cursor of a list stands whose body is the bare rows. It is the same text in a query and in a body,
+/// whoever escapes what and how often.
 pub(super) const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// The path of a run whose thread is not named.
@@ -58,7 +60,14 @@ pub(super) enum Flag {
 /// A checked limit, and a cursor.
 pub(super) fn list_range(limit: Option<u32>, cursor: Option<&str>) -> Result<ListRange, Problem> {
     let limit = limit_of(limit, 100, runledger_core::MAX_LIMIT)?;
-    Ok(ListRange { limit, cursor: cursor.map(Cursor::parse).transpose()? })
+    Ok(ListRange { limit, cursor: cursor.map(cursor_of).transpose()? })
+}
+
+/// A cursor as a body or as a header gave it: only the first has a colon.
+fn cursor_of(given: &str) -> Result<Cursor, Problem> {
+    let of_header = if given.contains(':') { None } else { URL_SAFE_NO_PAD.decode(given).ok() };
+    let text = of_header.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(Cursor::parse(text.as_deref().unwrap_or(given))?)
 }
 
 /// The limit that was asked for, where it is one.
@@ -95,17 +104,14 @@ pub(super) fn seconds(
 /// A list whose body is the bare rows, with its cursor beside it.
 pub(super) fn bare_list<T: serde::Serialize>(rows: &[T], next: Option<&Cursor>) -> Response {
     let mut response = Json(rows).into_response();
-    if let Some(value) = next.and_then(|next| HeaderValue::from_str(&escaped(next.as_str())).ok()) {
+    if let Some(value) = next.and_then(|next| HeaderValue::from_str(&in_header(next)).ok()) {
         response.headers_mut().insert(NEXT_CURSOR, value);
     }
     response
 }
 
-/// Text as a value of a query.
-fn escaped(text: &str) -> String {
-    const ESCAPED: AsciiSet =
-        NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':').remove(b'/');
-    utf8_percent_encode(text, &ESCAPED).to_string()
+fn in_header(cursor: &Cursor) -> String {
+    URL_SAFE_NO_PAD.encode(cursor.as_str())
 }
 
 /// Reads a field that may be left out, be null, or have a value.
@@ -133,7 +139,14 @@ mod tests {
 
     #[test]
     fn a_cursor_is_a_header_whatever_ids_it_has() {
-        assert_eq!(escaped("12:3:a&b 项\u{7f}"), "12:3:a%26b%20%E9%A1%B9%7F");
+        let cursor = Cursor::parse("12:3:a&b 50%25 \u{9879}\u{7f}").unwrap();
+        let header = in_header(&cursor);
+        assert!(header.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{header}");
+        assert_eq!(cursor_of(&header).unwrap(), cursor);
+        assert_eq!(cursor_of(cursor.as_str()).unwrap(), cursor);
+        for none in ["", "x", "eA", "!"] {
+            assert_eq!(cursor_of(none).unwrap_err().field.as_deref(), Some("cursor"), "{none}");
+        }
     }
 
     #[test]

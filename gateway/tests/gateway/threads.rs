@@ -2,6 +2,7 @@
 
 use insta::assert_json_snapshot;
 use pretty_assertions::assert_eq;
+use runledger_core::NewThread;
 use runledger_gateway::Options;
 use serde_json::{Value, json};
 
@@ -103,6 +104,52 @@ async fn threads_are_found_by_their_metadata_the_pinned_first() {
     }
     assert_eq!(found, ["c", "b", "a"]);
     assert_eq!(server.post("mallory", "/api/threads/search", &json!({})).await.expect(200), json!([]));
+}
+
+#[tokio::test]
+async fn a_list_is_walked_by_its_header_whatever_ids_it_has() {
+    let server = Server::new();
+    let ids = ["a b", "50%25", "a&b+c", "\"#$!", "\u{9879}", "a/b?c=d"];
+    for id in ids {
+        server.post("alice", "/api/threads", &json!({"thread_id": id})).await.expect(200);
+    }
+    let mut found = Vec::new();
+    let mut cursor: Option<String> = None;
+    for _ in 0..=ids.len() {
+        let page =
+            server.post("alice", "/api/threads/search", &json!({"limit": 1, "cursor": cursor})).await;
+        found.extend(self::ids(&page.body).into_iter().map(str::to_owned));
+        cursor = page.header("x-next-cursor").map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, ids.map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_offset_leaves_out_rows_once_or_is_refused() {
+    let server = Server::new();
+    for id in ["a", "b", "c"] {
+        server.post("alice", "/api/threads", &json!({"thread_id": id})).await.expect(200);
+    }
+    let first = server.post("alice", "/api/threads/search", &json!({"limit": 1, "offset": 1})).await;
+    let cursor = first.header("x-next-cursor").unwrap().to_owned();
+    assert_eq!(ids(&first.expect(200)), ["b"]);
+    let on = json!({"limit": 1, "cursor": cursor});
+    assert_eq!(ids(&server.post("alice", "/api/threads/search", &on).await.expect(200)), ["a"]);
+    let both = json!({"limit": 1, "offset": 1, "cursor": cursor});
+    assert_eq!(server.post("alice", "/api/threads/search", &both).await.field(), Some("offset"));
+    // More of them than a search looks at: none of those rows is known to be left out.
+    for number in 0..20_000 {
+        let new = NewThread::new(format!("n{number}").parse().unwrap());
+        server.ledger.threads().create(&crate::support::owner("alice"), new).await.unwrap();
+    }
+    let search = json!({"metadata": {"kind": "x"}, "offset": 1});
+    assert_eq!(server.post("alice", "/api/threads/search", &search).await.field(), Some("offset"));
+    let search = json!({"metadata": {"kind": "x"}});
+    let found = server.post("alice", "/api/threads/search", &search).await;
+    assert!(found.header("x-next-cursor").is_some() && found.body == json!([]));
 }
 
 #[tokio::test]

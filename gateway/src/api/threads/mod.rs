@@ -116,8 +116,8 @@ pub(crate) struct SearchThreads {
     limit: Option<u32>,
     /// Where the previous page ended: its header `X-Next-Cursor`.
     cursor: Option<String>,
-    /// Rows to leave out; with the limit at most 1,000. A cursor goes further, and skips no row that is
-    /// new meanwhile.
+    /// Rows to leave out; with the limit at most 1,000, and without a cursor. A cursor goes further, and skips no
+    /// row that is new meanwhile.
     #[schema(minimum = 0, maximum = 999)]
     offset: Option<u32>,
 }
@@ -141,6 +141,9 @@ async fn search_threads(
 ) -> Result<Response, Problem> {
     let limit = limit_of(search.limit, 100, runledger_core::MAX_LIMIT)?;
     let skipped = search.offset.unwrap_or(0);
+    if skipped > 0 && search.cursor.is_some() {
+        return Err(Problem::invalid("offset", "is given beside cursor, which is where to go on"));
+    }
     let wanted = limit.saturating_add(skipped);
     if wanted > runledger_core::MAX_LIMIT {
         let reason = format!("is {skipped}; with the limit at most 1000, beyond that go on by cursor");
@@ -159,6 +162,13 @@ async fn search_threads(
             break;
         }
         range = ListRange { limit: wanted - have, cursor: next.clone() };
+    }
+    if next.is_some() && threads.len() < skipped as usize {
+        let reason = format!(
+            "is {skipped}, and of the threads that one search looks at {} are such; leave it out, and go on by cursor",
+            threads.len()
+        );
+        return Err(Problem::invalid("offset", reason));
     }
     let shown = threads.into_iter().skip(skipped as usize).map(|thread| shown(&app, thread));
     Ok(bare_list(&shown.collect::<Vec<_>>(), next.as_ref()))
