@@ -69,7 +69,7 @@ pub(super) async fn stream_agent_run(
     let steps = ledger.follow_steps(&scope, &agent_run, after, options.poll).await?;
     let reader = StepReader { ledger, scope, agent_run, steps: Some(steps) };
     let frames = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
-    Ok(frame::response(frames.boxed(), &options))
+    Ok(frame::response(frames.boxed(), None, &options))
 }
 
 struct StepReader {

@@ -125,8 +125,19 @@ fn with_id(name: &str, id: u64, data: &impl Serialize) -> sse::Event {
 }
 
 /// The response that sends these frames: opened at once, with a comment whenever nothing happened for `heartbeat`.
-pub(super) fn response(frames: BoxStream<'static, Frame>, options: &Arc<Options>) -> Response {
+///
+/// A stream whose address does not say where it begins says so before its first frame: who loses the connection until
+/// then comes again with that id, and not at what is the end by that time.
+pub(super) fn response(
+    frames: BoxStream<'static, Frame>,
+    begins_after: Option<u64>,
+    options: &Arc<Options>,
+) -> Response {
     let opened = sse::Event::default().retry(RETRY).comment("open");
+    let opened = match begins_after {
+        Some(seq) => opened.id(seq.to_string()),
+        None => opened,
+    };
     let events = stream::once(std::future::ready(opened)).chain(beating(frames, Arc::clone(options)));
     let mut response = Sse::new(events.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();

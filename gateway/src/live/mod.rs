@@ -11,8 +11,9 @@
 //! | `error` | | a problem, after which the stream is over |
 //!
 //! An id is where to go on: a client that lost its connection sends the last one it saw as `Last-Event-ID` and is
-//! sent what follows, from the store, without a gap and without repetition. A client closes at `end`; one
-//! that comes again is told the end again.
+//! sent what follows, from the store, without a gap and without repetition. The stream of a thread begins with an id
+//! of its own, for what is new is another place each time. A client closes at `end`; one that comes again is told the
+//! end again.
 //!
 //! A stream reads on when its client has taken what was sent, so it holds one page of a log and a bounded number of
 //! deltas, however slow the client is.

@@ -115,7 +115,7 @@ async fn stream(
         queued: stored_is_queued.then_some(app.options.heartbeat),
     };
     let frames = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
-    Ok(frame::response(frames.boxed(), &app.options))
+    Ok(frame::response(frames.boxed(), None, &app.options))
 }
 
 struct RunReader {

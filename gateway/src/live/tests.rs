@@ -262,13 +262,26 @@ async fn the_stream_of_a_thread_begins_with_what_is_new_and_is_open_at_once() {
         ["text/event-stream", "no-store", "no"].map(|value| Some(value.to_owned()))
     );
     let mut client = Client { body: response.into_body(), text: String::new() };
-    assert_eq!(client.block().await.as_deref(), Some("retry: 1000\n: open"));
+    assert_eq!(client.block().await.as_deref(), Some("retry: 1000\n: open\nid: 1"));
     scene.append(None, note("two\nlines")).await;
     let frame = client.next().await.unwrap();
     assert_eq!((frame.id, frame.event().content.decode().ok()), (Some(2), Some("two\nlines".to_owned())));
     let mut all = scene.open("/threads/t/stream?after_seq=0", None).await;
     assert_eq!(all.next().await.unwrap().id, Some(1));
     assert_eq!(all.next().await, Some(frame));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_before_its_first_frame_goes_on_where_it_began() {
+    let scene = Scene::new().await;
+    scene.append(None, note("old")).await;
+    let mut client = scene.open("/threads/t/stream", None).await;
+    let opened = client.block().await.unwrap();
+    let seen = opened.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().parse().unwrap();
+    drop(client);
+    scene.append(None, note("meanwhile")).await;
+    let mut again = scene.open("/threads/t/stream", Some(seen)).await;
+    assert_eq!(again.next().await.unwrap().id, Some(2));
 }
 
 #[tokio::test]

@@ -57,5 +57,5 @@ pub(super) async fn stream_thread(
             Next::Over => None,
         }
     });
-    Ok(frame::response(frames.boxed(), &app.options))
+    Ok(frame::response(frames.boxed(), Some(after), &app.options))
 }
