@@ -76,8 +76,11 @@ impl Sides {
         place: impl Fn(&str, u64) -> String,
     ) -> Self {
         let forward = range.after_seq.is_some();
-        let (first, last) =
-            ends.unwrap_or((range.after_seq.unwrap_or(0) + 1, range.before_seq.unwrap_or(1) - 1));
+        // What is asked for is any number, also one that no log has.
+        let (first, last) = ends.unwrap_or_else(|| {
+            let (after, before) = (range.after_seq.unwrap_or(0), range.before_seq.unwrap_or(1));
+            (after.saturating_add(1), before.saturating_sub(1))
+        });
         let earlier = if forward { range.after_seq.is_some_and(|after| after > 0) } else { has_more };
         let later = if forward { has_more } else { true };
         Self { earlier: earlier.then(|| place("before", first)), later: later.then(|| place("after", last)) }

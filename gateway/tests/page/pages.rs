@@ -150,6 +150,23 @@ async fn a_run_is_paged_both_ways_and_opens_at_an_item() {
 }
 
 #[tokio::test]
+async fn a_page_beyond_all_numbers_is_empty() {
+    let site = Site::new();
+    let thread = NewThread::new(ThreadId::new("t").unwrap());
+    let asked = Admission { created_at: Timestamp::now(), ..Admission::default() };
+    Script::begin(&site.ledger, &Scope::System, thread, "r", "Go.", asked).await;
+    for (query, side, way) in [
+        ("before=0", "next", "/threads/t/runs/r?after=0"),
+        ("after=18446744073709551615", "prev", "/threads/t/runs/r?before=18446744073709551615"),
+    ] {
+        let page = site.page(&format!("/threads/t/runs/r?{query}")).await;
+        assert_eq!((count(&page, "item"), page.rel(side)), (0, Some(way)), "{query}");
+        let events = site.page(&format!("/threads/t/runs/r?view=events&{query}")).await;
+        assert!(events.text.contains("No events here."), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn hidden_runs_are_shown_where_they_are_asked_for() {
     let site = told().await;
     let (thread, run) = (ThreadId::new("daily-01").unwrap(), RunId::new("report-1-0").unwrap());
