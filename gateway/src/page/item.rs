@@ -66,27 +66,62 @@ impl Children {
 
 /// Items in their order, those that are part of another one below that.
 pub(super) fn items(view: &View<'_>, all: &[Item]) -> Markup {
-    let is_here = |parent: &ItemId| all.iter().any(|item| item.entry.item_id == *parent);
-    let top =
-        all.iter().filter(|item| item.entry.parent_item_id.as_ref().is_none_or(|parent| !is_here(parent)));
-    html! { @for entry in top { (nested(view, entry, all, 0)) } }
+    let parts = Parts::of(all);
+    html! { @for item in parts.below(None) { (nested(view, item, &parts, 0)) } }
+}
+
+/// What is part of what, each item in one place.
+struct Parts<'a> {
+    all: &'a [Item],
+    /// Where the item stands that each is part of; none for those on top.
+    parents: Vec<Option<usize>>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(all: &'a [Item]) -> Self {
+        let places: BTreeMap<&ItemId, usize> =
+            all.iter().enumerate().map(|(at, item)| (&item.entry.item_id, at)).collect();
+        let parent = |item: &Item| item.entry.parent_item_id.as_ref().and_then(|id| places.get(id)).copied();
+        let mut parents: Vec<Option<usize>> = all.iter().map(parent).collect();
+        // Whoever writes items may name any parent. Of those that are parts of each other the first stands on top.
+        for at in 0..all.len() {
+            let mut above = std::iter::successors(parents.get(at).copied().flatten(), |up| {
+                parents.get(*up).copied().flatten()
+            });
+            // Further up than there are items nothing new comes: that circle is above this item.
+            if above.by_ref().take(all.len()).any(|up| up == at)
+                && let Some(parent) = parents.get_mut(at)
+            {
+                *parent = None;
+            }
+        }
+        Self { all, parents }
+    }
+
+    fn below(&self, parent: Option<usize>) -> impl Iterator<Item = (usize, &'a Item)> {
+        let own = self.parents.iter().enumerate().filter(move |(_, above)| **above == parent);
+        own.filter_map(|(at, _)| Some((at, self.all.get(at)?)))
+    }
 }
 
 /// How deep items are shown within each other. Deeper ones stand beside their parent.
 const DEEPEST: usize = 4;
 
-fn nested(view: &View<'_>, item: &Item, all: &[Item], depth: usize) -> Markup {
-    let own = &item.entry.item_id;
-    let parts = all
-        .iter()
-        .filter(|part| part.entry.parent_item_id.as_ref() == Some(own) && part.entry.item_id != *own);
-    let parts: Vec<&Item> = if depth < DEEPEST { parts.collect() } else { Vec::new() };
+fn nested(view: &View<'_>, (at, item): (usize, &Item), parts: &Parts<'_>, depth: usize) -> Markup {
+    let mut own = parts.below(Some(at)).peekable();
+    if depth == DEEPEST {
+        return html! {
+            (one(view, item, html! {}))
+            @for part in own { (nested(view, part, parts, depth)) }
+        };
+    }
+    let has_parts = own.peek().is_some();
     one(
         view,
         item,
         html! {
-            @if !parts.is_empty() {
-                div.parts { @for part in parts { (nested(view, part, all, depth + 1)) } }
+            @if has_parts {
+                div.parts { @for part in own { (nested(view, part, parts, depth + 1)) } }
             }
         },
     )

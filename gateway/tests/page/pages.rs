@@ -2,12 +2,12 @@
 
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, ItemKind, ItemStatus, NewThread, Outcome, OwnerId, RunId, Scope, ThreadId, Timestamp,
-    Visibility,
+    Admission, Category, EventDraft, ItemId, ItemKind, ItemMark, ItemStatus, NewThread, Outcome, OwnerId,
+    RunId, Scope, ThreadId, Timestamp, Visibility,
 };
 use serde_json::json;
 
-use crate::script::Script;
+use crate::script::{Script, json_of};
 use crate::site::{Page, Site, owner};
 use crate::story;
 
@@ -163,6 +163,34 @@ async fn a_page_beyond_all_numbers_is_empty() {
         assert_eq!((count(&page, "item"), page.rel(side)), (0, Some(way)), "{query}");
         let events = site.page(&format!("/threads/t/runs/r?view=events&{query}")).await;
         assert!(events.text.contains("No events here."), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_item_is_shown_once_whatever_it_says_it_is_part_of() {
+    let site = Site::new();
+    let thread = NewThread::new(ThreadId::new("t").unwrap());
+    let asked = Admission { created_at: Timestamp::now(), ..Admission::default() };
+    let mut run = Script::begin(&site.ledger, &Scope::System, thread, "r", "Go.", asked).await;
+    let chain: Vec<(String, String)> =
+        (1..9).map(|number| (format!("d{number}"), format!("d{}", number - 1))).collect();
+    let circles = [("self", "self"), ("a", "b"), ("b", "a"), ("part", "a"), ("orphan", "none")];
+    let told = circles.iter().map(|(item, parent)| ((*item).to_owned(), (*parent).to_owned()));
+    let told: Vec<(String, String)> = told.chain(chain).collect();
+    for (item, parent) in &told {
+        let mut mark =
+            ItemMark::new(ItemId::new(item).unwrap(), ItemKind::AgentMessage, ItemStatus::Completed);
+        mark.parent_item_id = Some(ItemId::new(parent).unwrap());
+        run.event(EventDraft::item(mark, Category::Message, json_of(&json!({ "content": item })))).await;
+    }
+    for path in ["/threads/t", "/threads/t/runs/r", "/threads/t/fragment?updated_after=0"] {
+        let page = site.page(path).await;
+        let mut shown: Vec<&str> =
+            page.tags.iter().filter_map(|tag| tag.attribute("data-item")).filter(|id| *id != "r-input").collect();
+        shown.sort_unstable();
+        let mut expected: Vec<&str> = told.iter().map(|(item, _)| item.as_str()).collect();
+        expected.sort_unstable();
+        assert_eq!(shown, expected, "{path}");
     }
 }
 
