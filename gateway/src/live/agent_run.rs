@@ -23,6 +23,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AfterStep {
     /// Send the steps that follow this one; all of them without.

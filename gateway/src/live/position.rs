@@ -12,6 +12,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Where to begin, as the query says it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct After {
     /// Send what follows this number. Without it, the stream of a thread begins with what is new, and the stream of a

@@ -431,6 +431,9 @@ async fn positions_that_are_none_are_refused_by_name() {
         let (status, problem) = scene.problem(&format!("{path}?after_seq=2"), None, "alice").await;
         assert_eq!((status, &problem["field"]), (422, &json!("after_seq")), "{path}");
         assert_eq!(scene.problem(&format!("{path}?after_seq=-1"), None, "alice").await.0, 422, "{path}");
+        let (status, problem) = scene.problem(&format!("{path}?after=1"), None, "alice").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(status == 422 && detail.contains("`after`"), "{path} {detail}");
         assert_eq!(scene.problem(path, None, "mallory").await.0, 404, "{path}");
         // The last end is no place to begin anew, and no problem.
         assert_eq!(scene.get(path, Some("1"), "alice").await.status(), StatusCode::OK, "{path}");
@@ -463,4 +466,5 @@ async fn the_last_frame_of_an_agent_run_says_whether_it_is_stored() {
     assert_eq!(again.iter().map(|frame| frame.id).collect::<Vec<_>>(), [Some(1), None]);
     assert_eq!(again.last().unwrap().data, end);
     assert_eq!(scene.problem("/agent-runs/a/stream", Some("2"), "alice").await.0, 422);
+    assert_eq!(scene.problem("/agent-runs/a/stream?after_seq=0", None, "alice").await.0, 422);
 }
