@@ -148,6 +148,12 @@ impl AppendSignal {
         self.shared.watched.notify_one();
     }
 
+    /// Whether it was [closed](Self::close).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.threads().is_closed
+    }
+
     /// Starts to listen for appends to `thread`; what is published from now on is seen.
     #[must_use]
     pub fn subscribe(&self, thread: &ThreadId) -> Subscription {

@@ -19,6 +19,11 @@ const BATCH: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long to wait after so many looks that failed in a row.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE)
+}
+
 /// What a follower of a log is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -112,9 +117,8 @@ impl Follower {
                     self.told = told;
                 }
                 Err(error) if error.is_retryable() => {
-                    let pause = PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
+                    tokio::time::sleep(pause_after(self.failures)).await;
                     self.failures += 1;
-                    tokio::time::sleep(pause).await;
                 }
                 Err(error) => {
                     self.is_over = true;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
+use super::tail::pause_after;
 use super::{EventFilter, Ledger, StoredAgentRun, TailItem};
 use crate::record::{AgentRun, AgentRunStatus, AgentStep, AgentUsage, FoldedSteps, MAX_STEPS_BYTES};
 use crate::view::transcript::{MAX_STEP_BYTES, Transcript};
@@ -127,26 +128,18 @@ impl Ledger {
         };
         let first = self.runs().get(scope, &thread, &run).await?.first_seq.unwrap_or(1);
         let tail = self.tail(scope.clone(), thread, first.saturating_sub(1), poll);
-        let follow = stream::unfold((tail, Transcript::default()), move |(mut tail, mut transcript)| {
-            let run = run.clone();
-            async move {
-                while !transcript.is_over() {
-                    let event = match tail.next().await? {
-                        Ok(TailItem::Event(event)) => event,
-                        Ok(TailItem::Gap { .. }) => continue,
-                        Err(error) => return Some((Err(error), (tail, transcript))),
-                    };
-                    if event.run_id.as_ref() != Some(&run) {
-                        continue;
-                    }
-                    if let Some(step) = transcript.take(&event) {
-                        return Some((Ok(step), (tail, transcript)));
-                    }
-                }
-                None
-            }
-        });
-        Ok(follow.filter(move |step| std::future::ready(step.as_ref().map_or(true, is_wanted))).boxed())
+        let steps = Following {
+            ledger: self.clone(),
+            scope: scope.clone(),
+            agent_run: agent_run.clone(),
+            run,
+            source: Source::Log(tail),
+            transcript: Transcript::default(),
+            told: 0,
+        };
+        let steps =
+            stream::unfold(steps, |mut steps| async move { steps.next().await.map(|step| (step, steps)) });
+        Ok(steps.filter(move |step| std::future::ready(step.as_ref().map_or(true, is_wanted))).boxed())
     }
 
     /// The run whose events are the transcript, where that is not stored.
@@ -201,6 +194,78 @@ impl Ledger {
                 steps,
             });
         }
+    }
+}
+
+/// The steps of an agent run as they are stored.
+struct Following {
+    ledger: Ledger,
+    scope: Scope,
+    agent_run: AgentRunId,
+    run: RunId,
+    source: Source,
+    transcript: Transcript,
+    /// How many steps were given.
+    told: u64,
+}
+
+enum Source {
+    Log(BoxStream<'static, Result<TailItem>>),
+    /// What was folded before it could be read from the log.
+    Stored(std::vec::IntoIter<AgentStep>),
+    Over,
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<Result<AgentStep>> {
+        loop {
+            let item = match &mut self.source {
+                Source::Over => return None,
+                Source::Stored(steps) => return steps.next().map(Ok),
+                Source::Log(_) if self.transcript.is_over() => return None,
+                Source::Log(tail) => tail.next().await?,
+            };
+            match item {
+                Ok(TailItem::Event(event)) if event.run_id.as_ref() == Some(&self.run) => {
+                    if let Some(step) = self.transcript.take(&event) {
+                        self.told = step.index + 1;
+                        return Some(Ok(step));
+                    }
+                }
+                Ok(TailItem::Event(_)) => {}
+                Ok(TailItem::Gap { .. }) => {
+                    if let Err(error) = self.look().await {
+                        self.source = Source::Over;
+                        return Some(Err(error));
+                    }
+                }
+                Err(error) => {
+                    self.source = Source::Over;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    /// What is gone from the log may be the run's end, which nothing tells again: what is stored does. Nothing goes of
+    /// a run that goes on, nor of one that has ended until its steps are folded.
+    async fn look(&mut self) -> Result<()> {
+        let mut failures = 0;
+        let stored = loop {
+            match self.ledger.agent_runs().get(&self.scope, &self.agent_run).await {
+                Err(error) if error.is_retryable() && !self.ledger.events().signal().is_closed() => {
+                    tokio::time::sleep(pause_after(failures)).await;
+                    failures += 1;
+                }
+                stored => break stored?,
+            }
+        };
+        if stored.folded {
+            let mut steps = stored.agent_run.steps;
+            let told = usize::try_from(self.told).map_or(steps.len(), |told| told.min(steps.len()));
+            self.source = Source::Stored(steps.split_off(told).into_iter());
+        }
+        Ok(())
     }
 }
 

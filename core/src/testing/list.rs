@@ -29,6 +29,7 @@ macro_rules! __conformance_cases {
                 an_agent_run_is_deleted,
                 a_bad_fold_is_refused,
                 steps_are_followed_to_the_end,
+                following_steps_ends_with_the_agent_run,
             }
             api_tokens {
                 a_token_is_found_by_its_hash [ApiTokens],

@@ -23,6 +23,10 @@ use crate::problem::Problem;
 /// How many events of a run that has ended are read at once.
 const PAGE: u32 = 200;
 
+/// How long to wait for a ledger that cannot say how a run stands: first, and at most.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Follow a run from its first event to its end. A queued run is waited for.
 #[utoipa::path(
     get,
@@ -181,7 +185,7 @@ impl RunReader {
                 Some(Frame::Event(event))
             }
             Next::Item(TailItem::Event(_)) => None,
-            Next::Item(TailItem::Gap { from_seq, through_seq }) => self.missed(from_seq, through_seq).await,
+            Next::Item(TailItem::Gap { from_seq, .. }) => self.missed(from_seq).await,
             Next::Heard(Heard::Delta(delta)) if delta.run_id != self.run => None,
             Next::Heard(said) => Some(heard(said)),
             Next::Failed(error) => Some(self.fail(error)),
@@ -193,16 +197,22 @@ impl RunReader {
     }
 
     /// Events that are gone are the run's only where it has ended since: nothing is deleted of one that goes on.
-    async fn missed(&mut self, from_seq: u64, through_seq: u64) -> Option<Frame> {
-        match self.ledger.runs().get(&self.scope, &self.thread, &self.run).await {
-            Ok(run) if run.status.is_terminal() => {
-                self.source = Source::Ended(Box::new(Replay::new(run, from_seq.saturating_sub(1))));
-                None
+    async fn missed(&mut self, from_seq: u64) -> Option<Frame> {
+        let mut pause = PAUSE;
+        loop {
+            match self.ledger.runs().get(&self.scope, &self.thread, &self.run).await {
+                Ok(run) if run.status.is_terminal() => {
+                    self.source = Source::Ended(Box::new(Replay::new(run, from_seq.saturating_sub(1))));
+                    return None;
+                }
+                Ok(_) => return None,
+                // Nothing tells of the end again if it was among them: it is asked for until there is an answer.
+                Err(error) if error.is_retryable() && !self.ledger.events().signal().is_closed() => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Some(self.fail(error)),
             }
-            Ok(_) => None,
-            // The log is there: it can be waited for.
-            Err(error) if error.is_retryable() => Some(Frame::Gap(Gap { from_seq, through_seq })),
-            Err(error) => Some(self.fail(error)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Streams over a memory ledger, read as a client reads them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,9 +12,11 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, AgentRunId, Category, Commit, DeltaKind, Event, EventDraft, EventType, Finish, ItemId,
-    ItemKind, ItemMark, ItemStatus, JournalMark, Ledger, LiveDelta, MemoryLedger, NewAgentRun, NewRun,
-    NewThread, Outcome, OwnerId, RawJson, Run, RunId, RunProgress, Scope, ThreadId, Timestamp,
+    Admission, AgentRunId, Applied, CancelAction, Category, Claimable, Commit, DeltaKind, Error, Event,
+    EventDraft, EventType, Finish, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark, Lease, Ledger,
+    ListRange, LiveDelta, MemoryLedger, NewAgentRun, NewRun, NewThread, Outcome, OwnerId, Page, RawJson,
+    Reservation, Reserve, Result as LedgerResult, Run, RunFilter, RunId, RunProgress, RunStore, Scope,
+    Stores, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -33,6 +35,91 @@ impl Auth for Named {
     }
 }
 
+/// Answers the next looks at a run as it was told to, and everything else as the memory ledger does.
+#[derive(Debug)]
+struct Scripted(MemoryLedger, Mutex<VecDeque<LedgerResult<Run>>>);
+
+#[async_trait]
+impl RunStore for Scripted {
+    async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> LedgerResult<Run> {
+        let told = self.1.lock().unwrap().pop_front();
+        match told {
+            Some(told) => told,
+            None => RunStore::get(&self.0, scope, thread, run).await,
+        }
+    }
+    async fn find(&self, scope: &Scope, run: &RunId) -> LedgerResult<Run> {
+        RunStore::find(&self.0, scope, run).await
+    }
+    async fn find_by_idempotency_key(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        key: &str,
+    ) -> LedgerResult<Option<Run>> {
+        self.0.find_by_idempotency_key(scope, thread, key).await
+    }
+    async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> LedgerResult<Page<Run>> {
+        RunStore::list(&self.0, scope, filter, range).await
+    }
+    async fn set_visibility(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        visibility: Visibility,
+    ) -> LedgerResult<Run> {
+        self.0.set_visibility(scope, thread, run, visibility).await
+    }
+    async fn rewind(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> LedgerResult<Vec<RunId>> {
+        self.0.rewind(scope, thread, run).await
+    }
+    async fn reserve(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        wanted: Reserve,
+    ) -> LedgerResult<Reservation> {
+        self.0.reserve(scope, thread, run, epoch, wanted).await
+    }
+    async fn release(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        epoch: u64,
+        given: Reserve,
+    ) -> LedgerResult<()> {
+        self.0.release(scope, thread, run, epoch, given).await
+    }
+    async fn lease(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> LedgerResult<Option<Lease>> {
+        self.0.lease(scope, thread, run).await
+    }
+    async fn request_cancel(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        action: CancelAction,
+        at: Timestamp,
+    ) -> LedgerResult<Option<Lease>> {
+        self.0.request_cancel(scope, thread, run, action, at).await
+    }
+    async fn renew_leases(
+        &self,
+        scope: &Scope,
+        worker: &WorkerId,
+        ttl: Duration,
+    ) -> LedgerResult<Vec<Lease>> {
+        self.0.renew_leases(scope, worker, ttl).await
+    }
+    async fn list_claimable(&self, scope: &Scope, sweep: &Sweep, limit: u32) -> LedgerResult<Vec<Claimable>> {
+        self.0.list_claimable(scope, sweep, limit).await
+    }
+}
+
 struct Scene {
     ledger: Ledger,
     router: Router,
@@ -45,7 +132,10 @@ impl Scene {
     }
 
     async fn with_heartbeat(heartbeat: Duration) -> Self {
-        let ledger = MemoryLedger::new().ledger();
+        Self::over(MemoryLedger::new().ledger(), heartbeat).await
+    }
+
+    async fn over(ledger: Ledger, heartbeat: Duration) -> Self {
         let options = Options { poll: Duration::from_millis(20), heartbeat, ..Options::default() };
         let router = Gateway::new(ledger.clone(), Named).with_options(options).router();
         let thread = ThreadId::new("t").unwrap();
@@ -383,6 +473,26 @@ async fn numbers_that_were_deleted_are_a_gap() {
     scene.ledger.events().delete_by_run(&Scope::System, &scene.thread, &run.run_id).await.unwrap();
     let mut late = scene.open("/threads/t/stream?after_seq=3", None).await;
     assert_eq!(late.next().await.unwrap().data, json!({"from_seq": 4, "through_seq": 5}));
+}
+
+#[tokio::test]
+async fn the_end_of_a_run_that_is_gone_from_the_log_is_told_when_the_ledger_is_back() {
+    let memory = MemoryLedger::new();
+    let runs = Arc::new(Scripted(memory.clone(), Mutex::default()));
+    let stores = Stores { runs: Arc::<Scripted>::clone(&runs), ..Stores::all(Arc::new(memory)) };
+    let scene = Scene::over(Ledger::new(stores), Duration::from_secs(3_600)).await;
+    let run = scene.admit("r").await;
+    scene.append(Some("r"), note("one")).await;
+    let mut client = scene.open("/threads/t/runs/r/stream", None).await;
+    assert_eq!(client.next().await.unwrap().id, Some(1));
+    scene.finish(&run).await;
+    let ended = scene.ledger.runs().get(&Scope::System, &scene.thread, &run.run_id).await.unwrap();
+    scene.ledger.events().delete_by_run(&Scope::System, &scene.thread, &run.run_id).await.unwrap();
+    let away = || Error::Unavailable { applied: Applied::No, source: "it is away".into() };
+    runs.1.lock().unwrap().extend([Err(away()), Err(away()), Ok(ended)]);
+    let frames: Vec<String> = client.rest().await.iter().map(short).collect();
+    let expected = [json!({"from_seq": 2, "through_seq": 2}), json!({"run_id": "r", "status": "success"})];
+    assert_eq!(frames, [format!("gap {}", expected[0]), format!("end {}", expected[1])]);
 }
 
 #[tokio::test]

@@ -116,8 +116,7 @@ async fn a_list_is_walked_by_its_header_whatever_ids_it_has() {
     let mut found = Vec::new();
     let mut cursor: Option<String> = None;
     for _ in 0..=ids.len() {
-        let page =
-            server.post("alice", "/api/threads/search", &json!({"limit": 1, "cursor": cursor})).await;
+        let page = server.post("alice", "/api/threads/search", &json!({"limit": 1, "cursor": cursor})).await;
         found.extend(self::ids(&page.body).into_iter().map(str::to_owned));
         cursor = page.header("x-next-cursor").map(str::to_owned);
         if cursor.is_none() {

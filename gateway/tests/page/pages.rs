@@ -185,8 +185,12 @@ async fn an_item_is_shown_once_whatever_it_says_it_is_part_of() {
     }
     for path in ["/threads/t", "/threads/t/runs/r", "/threads/t/fragment?updated_after=0"] {
         let page = site.page(path).await;
-        let mut shown: Vec<&str> =
-            page.tags.iter().filter_map(|tag| tag.attribute("data-item")).filter(|id| *id != "r-input").collect();
+        let mut shown: Vec<&str> = page
+            .tags
+            .iter()
+            .filter_map(|tag| tag.attribute("data-item"))
+            .filter(|id| *id != "r-input")
+            .collect();
         shown.sort_unstable();
         let mut expected: Vec<&str> = told.iter().map(|(item, _)| item.as_str()).collect();
         expected.sort_unstable();

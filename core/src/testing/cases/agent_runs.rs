@@ -450,3 +450,20 @@ pub async fn steps_are_followed_to_the_end(ledger: &Ledger) {
     let again = ok(ledger.follow_steps(&alice(), &id, Some(0), poll).await);
     assert_eq!(again.map(ok).collect::<Vec<_>>().await, live);
 }
+
+/// A reader that was slow learns that the agent run is gone with the run it was of.
+pub async fn following_steps_ends_with_the_agent_run(ledger: &Ledger) {
+    use futures_util::StreamExt as _;
+    let (run, id) = (working(ledger, "a").await, agent_run_id("a"));
+    let mut steps = ok(ledger.follow_steps(&alice(), &id, None, std::time::Duration::from_millis(10)).await);
+    assert_eq!(steps.next().await.map(ok).map(|step| step.index), Some(0));
+    ok(ledger.finish(&alice(), end(&run, Outcome::success())).await);
+    ok(ledger.events().delete_by_run(&alice(), &run.thread, &run.run).await);
+    let rest: Vec<_> = steps.collect().await;
+    let told: Vec<_> = rest.iter().map(|step| step.as_ref().map_or(None, |step| Some(step.index))).collect();
+    assert_eq!(told, [Some(1), None]);
+    assert_eq!(
+        rest.into_iter().filter_map(Result::err).map(|error| error.kind()).next(),
+        Some(ErrorKind::NotFound)
+    );
+}

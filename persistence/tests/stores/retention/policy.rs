@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, Category, Commit, ErrorKind, ItemFilter, ItemStatus, MultitaskStrategy, NewRun, OwnerId,
-    Scope, SeqRange, Visibility,
+    Admission, AgentRunId, Category, Commit, ErrorKind, ItemFilter, ItemStatus, MultitaskStrategy,
+    NewAgentRun, NewRun, OwnerId, Scope, SeqRange, Visibility,
 };
 use runledger_persistence::SqlLedger;
 use runledger_persistence::retention::{PruneMode, PrunePolicy, Volume};
@@ -20,6 +21,7 @@ use crate::backend::Fresh;
 on_both!(
     runs_go_by_when_they_ended,
     what_is_open_stays,
+    a_slow_reader_of_steps_is_given_what_was_folded,
     the_newest_runs_stay_whole,
     only_the_categories_that_are_named_go,
     notes_of_folds_stay,
@@ -104,6 +106,26 @@ async fn what_is_open_stays(ledger: &SqlLedger, fresh: &Fresh) {
     assert_eq!(promoted.first_seq, Some(10));
     assert_eq!(prune(ledger, &policy).await.removed.events, 0);
     is_consistent(ledger, &fresh.url, "t").await;
+}
+
+/// The end of an agent run's steps went with its events, before it was read.
+async fn a_slow_reader_of_steps_is_given_what_was_folded(ledger: &SqlLedger, _fresh: &Fresh) {
+    create(ledger, "t").await;
+    let (at, id) = (ago(2 * HOUR), AgentRunId::new("a").unwrap());
+    let agent_run = Some(NewAgentRun::new(id.clone(), "buddy", "Find it"));
+    let admission = Admission { created_at: at, agent_run, ..Admission::default() };
+    let new = NewRun { admission, input: work(at), ..NewRun::new(thread("t"), run("r")) };
+    let epoch = ledger.admit(&Scope::System, new).await.unwrap().run.epoch;
+    let poll = Duration::from_millis(10);
+    let mut steps = ledger.follow_steps(&Scope::System, &id, None, poll).await.unwrap();
+    let mut told = vec![steps.next().await.unwrap().unwrap()];
+    let late = vec![item("late", ItemStatus::Completed, Category::Message, at)];
+    append(ledger, Commit::of_run(thread("t"), run("r")).with_events(late)).await;
+    finish(ledger, "t", "r", epoch, at).await;
+    assert_eq!(prune(ledger, &PrunePolicy::new(HOUR)).await.runs, 1);
+    told.extend(steps.map(Result::unwrap).collect::<Vec<_>>().await);
+    let stored = ledger.agent_runs().get(&Scope::System, &id).await.unwrap().agent_run.steps;
+    assert_eq!((stored.len(), told), (3, stored));
 }
 
 /// The newest runs, and the thread's own events from where they begin.
