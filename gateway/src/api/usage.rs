@@ -8,6 +8,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::events::require_run;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Path, Query, RunPath, ThreadPath, limit_of};
@@ -86,6 +87,7 @@ async fn of_run(
     Query(query): Query<RunQuery>,
 ) -> Result<Json<WireUsage>, Problem> {
     let (scope, thread, run) = (&caller.scope, &path.thread_id, &path.run_id);
+    require_run(&app, scope, thread, run).await?;
     let usage = app.ledger.usage();
     let sums = usage.by_run(scope, thread, run).await?;
     let limit = limit_of(query.limit)?;

@@ -239,6 +239,7 @@ async fn usage_is_summed_as_it_is_asked_for() {
         ("/api/usage?by=moon", 422),
         ("/api/usage?owner=bob", 403),
         ("/api/usage?thread_id=none", 404),
+        ("/api/threads/t/runs/none/usage", 404),
     ] {
         assert_eq!(server.get("alice", path).await.status, status, "{path}");
     }
