@@ -4,8 +4,8 @@
 //! `items`, `has_more` and the cursor that goes on.
 
 use runledger_core::{
-    Category, ContentText as _, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId, RunVisibility,
-    Scope, SeqPage, SeqRange, ThreadFilter, ThreadId,
+    Category, ContentText as _, Contents, Event, EventFilter, Ledger, RawJson, Run, RunFilter, RunId,
+    RunVisibility, Scope, SeqPage, SeqRange, ThreadFilter, ThreadId,
 };
 use runledger_gateway::wire::{WirePage, WireRun, WireSeqPage, wire_status};
 
@@ -15,6 +15,11 @@ use crate::{Failure, money};
 
 /// How much of a payload a table shows.
 const PREVIEW: usize = 160;
+
+/// A table shows nothing of what may be large.
+fn contents(json: bool) -> Contents {
+    if json { Contents::Read } else { Contents::Omitted }
+}
 
 /// `threads`.
 pub(crate) async fn threads(args: &ThreadsArgs, ledger: &Ledger, output: &mut Output) -> Result<(), Failure> {
@@ -26,7 +31,8 @@ pub(crate) async fn threads(args: &ThreadsArgs, ledger: &Ledger, output: &mut Ou
             next_cursor: None,
         },
         None => {
-            let page = ledger.threads().list(&scope, &ThreadFilter::default(), &args.range.range()?).await?;
+            let all = ThreadFilter { contents: contents(args.reader.json), ..ThreadFilter::default() };
+            let page = ledger.threads().list(&scope, &all, &args.range.range()?).await?;
             let next_cursor = page.next_cursor.map(|cursor| cursor.as_str().to_owned());
             WirePage { items: page.items, has_more: page.has_more, next_cursor }
         }
@@ -65,6 +71,7 @@ pub(crate) async fn runs(args: &RunsArgs, ledger: &Ledger, output: &mut Output) 
                 operation_kind: args.kind.clone(),
                 created_from: args.from,
                 created_before: args.before,
+                contents: contents(args.reader.json),
             };
             let page = ledger.runs().list(&scope, &filter, &args.range.range()?).await?;
             (page.items, page.has_more, page.next_cursor.map(|cursor| cursor.as_str().to_owned()))

@@ -5,9 +5,9 @@
 //! told as late; in JSON it stands with its run.
 
 use runledger_core::{
-    AgentMessage, Category, ContentText as _, Event, EventFilter, ItemKind, ItemStatus, Ledger, ListRange,
-    MAX_LIMIT, ONCE_TERMINAL, RawJson, ReasoningText, Run, RunFilter, RunId, RunTotals, Scope, ThreadId,
-    ToolCall, UserMessage, event_type,
+    AgentMessage, Category, ContentText as _, Contents, Event, EventFilter, ItemKind, ItemStatus, Ledger,
+    ListRange, MAX_LIMIT, ONCE_TERMINAL, RawJson, ReasoningText, Run, RunFilter, RunId, RunTotals, Scope,
+    ThreadId, ToolCall, UserMessage, event_type,
 };
 use runledger_gateway::wire::{WireRun, wire_status};
 
@@ -137,7 +137,8 @@ async fn records(
 
 /// The thread's runs by where they begin in the log, last those that have not; ids only, and few beside its events.
 async fn runs_in_order(ledger: &Ledger, scope: &Scope, id: &ThreadId) -> Result<Vec<(u64, RunId)>, Failure> {
-    let filter = RunFilter { thread_id: Some(id.clone()), ..RunFilter::default() };
+    let filter =
+        RunFilter { thread_id: Some(id.clone()), contents: Contents::Omitted, ..RunFilter::default() };
     let mut range = ListRange { limit: MAX_LIMIT, ..ListRange::default() };
     let mut runs = Vec::new();
     loop {

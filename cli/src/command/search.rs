@@ -3,8 +3,8 @@
 use clap::Args;
 use runledger_core::view::search::{SearchQuery, Snippet};
 use runledger_core::{
-    ErrorKind, IndexBudget, Indexed, ItemKind, Ledger, ListRange, RunVisibility, Scope, SearchFilter,
-    SearchHit, ThreadFilter, ThreadId, Timestamp,
+    Contents, ErrorKind, IndexBudget, Indexed, ItemKind, Ledger, ListRange, RunVisibility, Scope,
+    SearchFilter, SearchHit, ThreadFilter, ThreadId, Timestamp,
 };
 use serde::Serialize;
 
@@ -164,9 +164,10 @@ pub(crate) async fn reindex(args: &ReindexArgs, ledger: &Ledger, output: &mut Ou
         of_thread(args, ledger, &scope, thread, &mut done).await?;
     } else {
         let progress = output.bar("indexing", 0);
+        let all = ThreadFilter { contents: Contents::Omitted, ..ThreadFilter::default() };
         let mut range = ListRange::newest(runledger_core::MAX_LIMIT);
         loop {
-            let page = ledger.threads().list(&scope, &ThreadFilter::default(), &range).await?;
+            let page = ledger.threads().list(&scope, &all, &range).await?;
             progress.inc_length(page.items.len() as u64);
             for thread in &page.items {
                 match of_thread(args, ledger, &scope, &thread.thread_id, &mut done).await {

@@ -13,17 +13,17 @@ use crate::record::{
     UsageRecord, UsageSum, Visibility,
 };
 use crate::store::{
-    AgentRunFilter, AgentRunStore, AppendSignal, Claimable, ClaimedItem, ContextStore, Deleted, Deletion,
-    DeletionFilter, Erased, Erasure, EventFilter, EventStore, InteractionFilter, InteractionStore, ItemPage,
-    ItemQuery, ItemStore, PutIfAbsent, RecordedAgentRun, Reservation, Reserve, RunFilter, RunStore,
+    AgentRunFilter, AgentRunStore, AppendSignal, Claimable, ClaimedItem, Contents, ContextStore, Deleted,
+    Deletion, DeletionFilter, Erased, Erasure, EventFilter, EventStore, InteractionFilter, InteractionStore,
+    ItemPage, ItemQuery, ItemStore, PutIfAbsent, RecordedAgentRun, Reservation, Reserve, RunFilter, RunStore,
     RunVisibility, StoredAgentRun, Sweep, ThreadFilter, ThreadStore, TurnPage, TurnQuery, Unfolded,
     UsageQuery, UsageStore,
 };
 use crate::verify::{self, Rebuilt, Verified};
 use crate::view::context::ContextWindow;
 use crate::{
-    AgentRunId, Category, Cursor, Error, ErrorKind, InteractionId, ItemId, ListRange, OwnerId, Page, Result,
-    RunId, Scope, SeqPage, SeqRange, SeqScan, SourceId, ThreadId, Timestamp, WorkerId,
+    AgentRunId, Category, Cursor, Error, ErrorKind, InteractionId, ItemId, ListRange, OwnerId, Page, RawJson,
+    Result, RunId, Scope, SeqPage, SeqRange, SeqScan, SourceId, ThreadId, Timestamp, WorkerId,
 };
 
 use super::MemoryLedger;
@@ -146,13 +146,19 @@ impl RunStore for MemoryLedger {
                 && filter.created_from.is_none_or(|from| run.created_at >= from)
                 && filter.created_before.is_none_or(|before| run.created_at < before)
         });
-        Ok(newest_first(
+        let mut page = newest_first(
             runs,
             limit,
             end,
             |run| (run.created_at, run.run_id.clone(), run.thread_id.clone()),
             |run| Cursor::at_run(run.created_at, &run.run_id, &run.thread_id),
-        ))
+        );
+        if filter.contents == Contents::Omitted {
+            for run in &mut page.items {
+                (run.kwargs, run.metadata) = (RawJson::empty_object(), RawJson::empty_object());
+            }
+        }
+        Ok(page)
     }
 
     async fn set_visibility(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Erased, Erasure, Ledger, RunFilter, ThreadFilter, require_system_scope};
+use super::{Contents, Erased, Erasure, Ledger, RunFilter, ThreadFilter, require_system_scope};
 use crate::commit::Claim;
 use crate::record::{Outcome, Run, RunStatus, ThreadLifecycle, ThreadStatus};
 use crate::{Error, ErrorKind, ListRange, MAX_LIMIT, OwnerId, Result, RunId, Scope, ThreadId, Timestamp};
@@ -75,7 +75,11 @@ impl Ledger {
 
     /// Settles the runs of a thread that have ended and are paid for by another one that is still there.
     async fn settle_runs(&self, scope: &Scope, thread: &ThreadId) -> Result<()> {
-        let filter = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
+        let filter = RunFilter {
+            thread_id: Some(thread.clone()),
+            contents: Contents::Omitted,
+            ..RunFilter::default()
+        };
         let mut range = ListRange::newest(MAX_LIMIT);
         loop {
             let page = self.runs().list(scope, &filter, &range).await?;
@@ -146,9 +150,10 @@ impl Ledger {
     async fn trees_of(&self, owner: &OwnerId) -> Result<(Vec<ThreadId>, u64)> {
         let (mut roots, mut threads) = (Vec::new(), 0);
         let owned = Scope::Owner(owner.clone());
+        let all = ThreadFilter { contents: Contents::Omitted, ..Default::default() };
         let mut range = ListRange::newest(MAX_LIMIT);
         loop {
-            let page = self.threads().list(&owned, &ThreadFilter::default(), &range).await?;
+            let page = self.threads().list(&owned, &all, &range).await?;
             for thread in page.items {
                 threads += 1;
                 let below = match &thread.parent_thread_id {
@@ -169,7 +174,8 @@ impl Ledger {
     /// Ends what the owner's threads run and have queued.
     async fn end_runs_of(&self, owner: &OwnerId, at: Timestamp) -> Result<()> {
         let owned = Scope::Owner(owner.clone());
-        let busy = ThreadFilter { status: Some(ThreadStatus::Busy), ..Default::default() };
+        let contents = Contents::Omitted;
+        let busy = ThreadFilter { status: Some(ThreadStatus::Busy), contents, ..Default::default() };
         let mut range = ListRange::newest(MAX_LIMIT);
         loop {
             let page = self.threads().list(&owned, &busy, &range).await?;
@@ -193,8 +199,12 @@ impl Ledger {
         status: RunStatus,
         at: Timestamp,
     ) -> Result<()> {
-        let filter =
-            RunFilter { thread_id: Some(thread.clone()), status: Some(status), ..RunFilter::default() };
+        let filter = RunFilter {
+            thread_id: Some(thread.clone()),
+            status: Some(status),
+            contents: Contents::Omitted,
+            ..RunFilter::default()
+        };
         let mut range = ListRange::newest(MAX_LIMIT);
         loop {
             let Some(page) = absent(self.runs().list(scope, &filter, &range).await)? else { return Ok(()) };

@@ -46,12 +46,13 @@ pub enum ListOrder {
     NewestFirst,
 }
 
-/// Whether items come with what they say.
+/// Whether rows of a list come with what may be large.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contents {
-    /// The index alone.
+    /// Without: items as the index has them, threads without system prompt, config and metadata, runs without kwargs
+    /// and metadata. Documents are empty objects in their place.
     Omitted,
-    /// With their contents, from the log.
+    /// As they are stored, items with their contents from the log.
     #[default]
     Read,
 }

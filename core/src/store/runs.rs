@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::Contents;
 use crate::commit::{Claim, MAX_COST_NANOS, MAX_COUNT};
 use crate::record::{
     BudgetLimit, CancelAction, Estimate, Lease, OperationKind, ReservedFor, Run, RunStatus, Visibility,
@@ -25,6 +26,8 @@ pub struct RunFilter {
     pub created_from: Option<Timestamp>,
     /// Only those asked for before this time.
     pub created_before: Option<Timestamp>,
+    /// Whether they come with `kwargs` and `metadata`.
+    pub contents: Contents,
 }
 
 /// Which runs may be taken away from their workers.

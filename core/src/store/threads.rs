@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::Deleted;
+use super::{Contents, Deleted};
 use crate::record::{NewThread, Thread, ThreadHead, ThreadPatch, ThreadStatus};
 use crate::{
     AssistantId, Cursor, Error, ErrorKind, ListRange, OwnerId, Page, RawJson, RawObject, Result, Scope,
@@ -24,6 +24,8 @@ pub struct ThreadFilter {
     pub pinned: Option<bool>,
     /// Only those whose metadata has all of these, at the top level.
     pub metadata: Vec<MetadataMatch>,
+    /// Whether they come with `system_prompt`, `config` and `metadata`.
+    pub contents: Contents,
 }
 
 /// The most matches of metadata in one filter.
@@ -68,6 +70,18 @@ impl ThreadFilter {
             })
     }
 
+    /// The thread as a list with this filter has it, for those who implement a store.
+    #[must_use]
+    pub fn listed(&self, thread: Thread) -> Thread {
+        match self.contents {
+            Contents::Read => thread,
+            Contents::Omitted => {
+                let (config, metadata) = (RawJson::empty_object(), RawJson::empty_object());
+                Thread { system_prompt: None, config, metadata, ..thread }
+            }
+        }
+    }
+
     /// The page of `threads`, for those who implement a store without an index: all that the scope sees, in
     /// any order.
     pub fn page(&self, mut threads: Vec<Thread>, range: &ListRange) -> Result<Page<Thread>> {
@@ -90,6 +104,7 @@ impl ThreadFilter {
             edge = threads.last().map(Cursor::at_thread);
         }
         threads.retain(|thread| self.accepts(thread));
+        let threads = threads.into_iter().map(|thread| self.listed(thread)).collect();
         Ok(Page::from_rows(threads, limit, Cursor::at_thread).going_on_after(edge))
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Html;
 use maud::{Markup, html};
-use runledger_core::{Cursor, ListRange, Run, RunFilter, RunStatus, ThreadId};
+use runledger_core::{Contents, Cursor, ListRange, Run, RunFilter, RunStatus, ThreadId};
 use serde::Deserialize;
 
 use super::format::{cost, count, id, moment};
@@ -30,6 +30,7 @@ impl Wanted {
         Ok(RunFilter {
             thread_id: filled(&self.thread).map(ThreadId::new).transpose()?,
             status: filled(&self.status).map(|text| RunStatus::parse("status", text)).transpose()?,
+            contents: Contents::Omitted,
             ..RunFilter::default()
         })
     }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::response::Html;
 use maud::{Markup, html};
 use runledger_core::{
-    AssistantId, Cursor, Error, ListRange, MetadataMatch, MetadataValue, Thread, ThreadFilter, ThreadKind,
-    ThreadStatus,
+    AssistantId, Contents, Cursor, Error, ListRange, MetadataMatch, MetadataValue, Thread, ThreadFilter,
+    ThreadKind, ThreadStatus,
 };
 use serde::Deserialize;
 
@@ -34,6 +34,7 @@ impl Wanted {
             status: filled(&self.status).map(|text| ThreadStatus::parse("status", text)).transpose()?,
             assistant_id: filled(&self.assistant).map(AssistantId::new).transpose()?,
             metadata: filled(&self.metadata).map(matched).transpose()?.into_iter().collect(),
+            contents: Contents::Omitted,
             ..ThreadFilter::default()
         })
     }

@@ -45,7 +45,11 @@ use std::sync::Arc;
 
 use runledger_core::{Cursor, Error, Ledger, Result, Stores};
 use sea_orm::prelude::DateTimeUtc;
-use sea_orm::{ConnectionTrait, DbErr, ExecResult, FromQueryResult, QueryResult, Statement};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExecResult, FromQueryResult, IdenStatic, Iterable,
+    QueryResult, QuerySelect, Select, Statement,
+};
 
 use crate::connect::Database;
 use crate::error_map;
@@ -103,6 +107,21 @@ where
     R: TryFrom<M, Error = Error>,
 {
     Ok(records::<M, R>(connection, operation, statement).await?.pop())
+}
+
+/// The rows of a select with an empty document, and nothing, in the place of these columns: they are not even read.
+fn listed<E: EntityTrait>(select: Select<E>, documents: &[E::Column], texts: &[E::Column]) -> Select<E> {
+    E::Column::iter().fold(select.select_only(), |select, column| {
+        let is_among = |columns: &[E::Column]| columns.iter().any(|other| other.as_str() == column.as_str());
+        let cell = if is_among(documents) {
+            Expr::cust("'{}'")
+        } else if is_among(texts) {
+            Expr::cust("CAST(NULL AS text)")
+        } else {
+            column.select_as(Expr::col((E::default(), column)))
+        };
+        select.column_as(cell, column.as_str())
+    })
 }
 
 /// Runs a statement that returns no rows.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    CancelAction, Claimable, Cursor, Error, Lease, ListRange, Page, Reservation, Reserve, Result, Run,
-    RunFilter, RunId, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
+    CancelAction, Claimable, Contents, Cursor, Error, Lease, ListRange, Page, Reservation, Reserve, Result,
+    Run, RunFilter, RunId, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -14,7 +14,7 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{held, leases, probe, record, records, visibility};
+use super::{held, leases, listed, probe, record, records, visibility};
 use crate::connect::Database;
 use crate::entity::run::{Column, Entity, Model};
 
@@ -214,6 +214,9 @@ pub(super) fn list(
         let end =
             Expr::tuple([Expr::val(at.to_chrono()), Expr::val(run.as_str()), Expr::val(thread.as_str())]);
         select = select.filter(Expr::tuple(row).lt(end));
+    }
+    if filter.contents == Contents::Omitted {
+        select = listed(select, &[Column::Kwargs, Column::Metadata], &[]);
     }
     Ok(select
         .order_by_desc(Column::CreatedAt)

@@ -6,8 +6,8 @@
 //! because nothing passes.
 
 use runledger_core::{
-    Cursor, ListRange, MetadataMatch, MetadataValue, Page, Result, Scope, Thread, ThreadFilter, ThreadId,
-    Timestamp,
+    Contents, Cursor, ListRange, MetadataMatch, MetadataValue, Page, Result, Scope, Thread, ThreadFilter,
+    ThreadId, Timestamp,
 };
 use sea_orm::prelude::DateTimeUtc;
 use sea_orm::sea_query::{Asterisk, Expr, ExprTrait};
@@ -16,7 +16,7 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{records, rows, unreadable};
+use super::{listed, records, rows, unreadable};
 use crate::dialect;
 use crate::entity::thread::{Column, Entity, Model};
 
@@ -52,6 +52,7 @@ pub(super) async fn page(
     let mut page = Page::from_rows(threads, limit, Cursor::at_thread);
     // SQLite finds more than there is: any of several values of a key, and the number nearest to one.
     page.items.retain(|thread| filter.accepts(thread));
+    page.items = page.items.into_iter().map(|thread| filter.listed(thread)).collect();
     Ok(page.going_on_after(edge.map(|(pinned, place)| place.into_cursor(pinned))))
 }
 
@@ -175,6 +176,12 @@ pub(super) fn list(
     }
     for wanted in &filter.metadata {
         select = select.filter(has(backend, wanted)?);
+    }
+    if filter.contents == Contents::Omitted {
+        // What a filter looks for may be one that SQLite finds too much of: then it is looked at again.
+        let documents: &[Column] =
+            if filter.metadata.is_empty() { &[Column::Config, Column::Metadata] } else { &[Column::Config] };
+        select = listed(select, documents, &[Column::SystemPrompt]);
     }
     Ok(select.limit(u64::from(limit)).build(backend))
 }

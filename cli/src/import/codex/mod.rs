@@ -30,8 +30,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use runledger_core::{
-    Deletion, DeletionFilter, ErrorKind, EventFilter, ForkOrigin, ImportCursor, Ledger, ListRange, NewThread,
-    RunFilter, RunId, Scope, SeqRange, Spawn, ThreadId, Timestamp, text,
+    Contents, Deletion, DeletionFilter, ErrorKind, EventFilter, ForkOrigin, ImportCursor, Ledger, ListRange,
+    NewThread, RunFilter, RunId, Scope, SeqRange, Spawn, ThreadId, Timestamp, text,
 };
 
 use super::{Summary, require_free};
@@ -335,7 +335,8 @@ impl Import<'_> {
     /// Undoes the turns of a rollout that began after its history was left.
     async fn revert(&self, thread: &mut Thread<'_>, base: &Base) -> Result<(), Failure> {
         let own = self.rollout.thread.clone();
-        let filter = RunFilter { thread_id: Some(own.clone()), ..RunFilter::default() };
+        let filter =
+            RunFilter { thread_id: Some(own.clone()), contents: Contents::Omitted, ..RunFilter::default() };
         let mut range = ListRange::newest(200);
         let mut first: Option<RunId> = None;
         'pages: loop {

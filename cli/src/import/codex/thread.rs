@@ -6,10 +6,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use runledger_core::{
-    CallId, Category, Error, ErrorKind, Event, EventDraft, EventFilter, EventType, ItemFilter, ItemId,
-    ItemKind, ItemMark, ItemStatus, ListRange, MAX_LIMIT, Outcome, QuarantineId, Quarantined, RawJson,
-    RunFilter, RunId, RunProgress, RunStatus, SeqRange, SourceId, ThreadId, Timestamp, TokenCounts, ToolCall,
-    UsageDraft, text,
+    CallId, Category, Contents, Error, ErrorKind, Event, EventDraft, EventFilter, EventType, ItemFilter,
+    ItemId, ItemKind, ItemMark, ItemStatus, ListRange, MAX_LIMIT, Outcome, QuarantineId, Quarantined,
+    RawJson, RunFilter, RunId, RunProgress, RunStatus, SeqRange, SourceId, ThreadId, Timestamp, TokenCounts,
+    ToolCall, UsageDraft, text,
 };
 
 use super::header::Rollout;
@@ -786,7 +786,11 @@ impl<'a> Thread<'a> {
     async fn responses_of_the_log(&mut self) -> Result<HashSet<String>, Failure> {
         self.writer.flush().await?;
         let (ledger, scope, thread) = (self.writer.ledger(), self.writer.scope(), &self.writer.thread);
-        let filter = RunFilter { thread_id: Some(thread.clone()), ..RunFilter::default() };
+        let filter = RunFilter {
+            thread_id: Some(thread.clone()),
+            contents: Contents::Omitted,
+            ..RunFilter::default()
+        };
         let (mut found, mut range) = (HashSet::new(), ListRange::newest(MAX_LIMIT));
         loop {
             let page = ledger.runs().list(scope, &filter, &range).await?;

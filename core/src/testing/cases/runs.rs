@@ -4,8 +4,8 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    Admission, Commit, ErrorKind, Ledger, ListRange, NewRun, Outcome, RunFilter, RunStatus, Scope,
-    TerminalStatus, ThreadStatus, Transition,
+    Admission, Commit, Contents, ErrorKind, Ledger, ListRange, NewRun, Outcome, RawJson, RunFilter,
+    RunStatus, Scope, TerminalStatus, ThreadStatus, Transition,
 };
 
 fn new_run(thread: &crate::ThreadId, run: &str, admission: Admission) -> NewRun {
@@ -292,6 +292,30 @@ pub async fn runs_are_filtered(ledger: &Ledger) {
     assert_eq!(list(by_status).await, ["done"]);
     let by_kind = RunFilter { operation_kind: Some(crate::OperationKind::Delete), ..RunFilter::default() };
     assert_eq!(list(by_kind).await, ["deleting"]);
+}
+
+/// A list may leave out what may be large, and is the same otherwise.
+pub async fn runs_are_listed_without_documents(ledger: &Ledger) {
+    let t = thread(ledger, &alice(), "t").await;
+    let admission = Admission {
+        metadata: json(r#"{"a":1}"#),
+        kwargs: json(r#"{"k":true}"#),
+        model_name: Some("m".to_owned()),
+        ..Admission::default()
+    };
+    ok(ledger.admit(&alice(), new_run(&t, "r", admission)).await);
+    let run = ok(ledger.runs().get(&alice(), &t, &run_id("r")).await);
+    let contents = Contents::Omitted;
+    for filter in [
+        RunFilter { contents, ..RunFilter::default() },
+        RunFilter { contents, thread_id: Some(t.clone()), ..RunFilter::default() },
+    ] {
+        let page = ok(ledger.runs().list(&alice(), &filter, &ListRange::default()).await);
+        let (kwargs, metadata) = (RawJson::empty_object(), RawJson::empty_object());
+        assert_eq!(page.items, [crate::Run { kwargs, metadata, ..run.clone() }]);
+    }
+    let whole = ok(ledger.runs().list(&alice(), &RunFilter::default(), &ListRange::default()).await);
+    assert_eq!(whole.items, [run]);
 }
 
 /// Runs are filtered by when they were asked for: from a moment on, and before another.

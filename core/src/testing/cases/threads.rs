@@ -4,9 +4,9 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    AssistantId, Cursor, ErrorKind, HeadState, Ledger, ListRange, MetadataMatch, MetadataValue, NewThread,
-    Page, Patch, Scope, Thread, ThreadFilter, ThreadHead, ThreadId, ThreadKind, ThreadLifecycle, ThreadPatch,
-    ThreadStatus,
+    AssistantId, Contents, Cursor, ErrorKind, HeadState, Ledger, ListRange, MetadataMatch, MetadataValue,
+    NewThread, Page, Patch, RawJson, Scope, Thread, ThreadFilter, ThreadHead, ThreadId, ThreadKind,
+    ThreadLifecycle, ThreadPatch, ThreadStatus,
 };
 
 /// A new thread has what it was given, and defaults for the rest.
@@ -126,6 +126,35 @@ async fn listed(ledger: &Ledger, scope: &Scope, filter: &ThreadFilter) -> Vec<St
             Some(cursor) => range.cursor = Some(ok(Cursor::parse(cursor.as_str()))),
             None => return seen,
         }
+    }
+}
+
+/// A list may leave out what may be large, and is the same otherwise: it is filtered by what it leaves out.
+pub async fn threads_are_listed_without_documents(ledger: &Ledger) {
+    let new = NewThread {
+        system_prompt: Some("Be brief.".to_owned()),
+        config: json(r#"{"c":1}"#),
+        metadata: json(r#"{"k":"v"}"#),
+        pinned: true,
+        ..NewThread::new(thread_id("t"))
+    };
+    ok(ledger.threads().create(&alice(), new).await);
+    let made = ok(ledger.threads().get(&alice(), &thread_id("t")).await);
+    assert!(made.pinned);
+    let (config, metadata) = (RawJson::empty_object(), RawJson::empty_object());
+    let bare = Thread { system_prompt: None, config, metadata, ..made.clone() };
+    let matches = |value: &str| {
+        vec![MetadataMatch { key: "k".to_owned(), value: MetadataValue::Text(value.to_owned()) }]
+    };
+    for (metadata, contents, expected) in [
+        (Vec::new(), Contents::Omitted, vec![bare.clone()]),
+        (matches("v"), Contents::Omitted, vec![bare]),
+        (matches("w"), Contents::Omitted, Vec::new()),
+        (matches("v"), Contents::Read, vec![made]),
+    ] {
+        let filter = ThreadFilter { metadata, contents, ..ThreadFilter::default() };
+        let page = ok(ledger.threads().list(&alice(), &filter, &ListRange::default()).await);
+        assert_eq!(page.items, expected, "{filter:?}");
     }
 }
 

@@ -144,6 +144,7 @@ async fn list_runs(
         operation_kind: kind.map(|kind| OperationKind::parse("operation_kind", kind)).transpose()?,
         created_from: query.created_from,
         created_before: query.created_before,
+        ..RunFilter::default()
     };
     let range = list_range(query.limit, query.cursor.as_deref())?;
     let page = app.ledger.runs().list(&caller.scope, &filter, &range).await?;

@@ -186,6 +186,7 @@ impl SearchThreads {
             assistant_id: self.assistant_id,
             pinned: self.pinned.or(pinned),
             metadata: matches(&metadata)?,
+            ..ThreadFilter::default()
         };
         Ok(filter)
     }
