@@ -89,7 +89,9 @@ pub use id::{
 pub use json::RawJson;
 pub use memory::MemoryLedger;
 pub use number::Decimal;
-pub use page::{Cursor, DEFAULT_LIMIT, ListRange, MAX_LIMIT, Page, SeqPage, SeqRange, SeqScan};
+pub use page::{
+    Cursor, DEFAULT_LIMIT, ListRange, MAX_LIMIT, MAX_PAGE_BYTES, Page, SeqFill, SeqPage, SeqRange, SeqScan,
+};
 pub use raw_object::RawObject;
 pub use record::*;
 pub use scope::Scope;

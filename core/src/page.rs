@@ -1,5 +1,7 @@
 //! Pages: keyset only, so that a page costs the same at the end of a log as at its start.
 //!
+//! A page of events also ends where their payloads have [`MAX_PAGE_BYTES`], and says that there is more.
+//!
 //! One rule for all stores: a limit of 0 is [`Error::InvalidInput`](crate::Error::InvalidInput),
 //! a limit over [`MAX_LIMIT`] is capped. Pages of a log are always ascending.
 
@@ -12,6 +14,10 @@ pub const MAX_LIMIT: u32 = 1_000;
 
 /// Rows in a page when nothing was asked for.
 pub const DEFAULT_LIMIT: u32 = 50;
+
+/// The most bytes of payloads on one page of events, so that large ones do not make a page that nobody can hold. A
+/// page has at least one row, however large.
+pub const MAX_PAGE_BYTES: usize = 32 << 20;
 
 /// The largest number a seq can have.
 const MAX_SEQ: u64 = i64::MAX as u64;
@@ -33,7 +39,7 @@ fn checked_limit(limit: u32) -> Result<u32> {
 /// | both | the first `limit` rows of the window between them |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeqRange {
-    /// Rows at most; 0 is refused, over 1,000 is capped.
+    /// Rows at most; 0 is refused, over 1,000 is capped. A page of events may have fewer and say that there are more.
     pub limit: u32,
     /// Only rows with a smaller seq.
     pub before_seq: Option<u64>,
@@ -103,6 +109,45 @@ impl SeqScan {
             rows.reverse();
         }
         SeqPage { items: rows, has_more }
+    }
+
+    /// The page before its first row, for rows that are read one by one.
+    #[must_use]
+    pub fn fill<T>(self) -> SeqFill<T> {
+        SeqFill { scan: self, rows: Vec::new(), bytes: 0, has_more: false }
+    }
+}
+
+/// A page that is filled in scan order, up to its limit of rows and to [`MAX_PAGE_BYTES`].
+#[derive(Debug)]
+pub struct SeqFill<T> {
+    scan: SeqScan,
+    rows: Vec<T>,
+    bytes: usize,
+    has_more: bool,
+}
+
+impl<T> SeqFill<T> {
+    /// Takes the next row, whose payloads have so many bytes, if there is room for it. If not, that is what tells that
+    /// there are further rows, and none has to be read any more: the answer is `false`.
+    pub fn take(&mut self, row: T, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let has_room = self.rows.is_empty() || self.bytes <= MAX_PAGE_BYTES;
+        if has_room && self.rows.len() < self.scan.limit as usize {
+            self.rows.push(row);
+            return true;
+        }
+        self.has_more = true;
+        false
+    }
+
+    /// The page of what was taken.
+    #[must_use]
+    pub fn page(mut self) -> SeqPage<T> {
+        if self.scan.from_end {
+            self.rows.reverse();
+        }
+        SeqPage { items: self.rows, has_more: self.has_more }
     }
 }
 
@@ -303,6 +348,25 @@ mod tests {
         assert_eq!(SeqRange::last(0).resolve().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(SeqRange::last(5_000).resolve().unwrap().limit, MAX_LIMIT);
         assert_eq!(ListRange::newest(0).checked_limit().unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_page_is_filled_up_to_its_rows_and_its_bytes_and_is_never_empty() {
+        let fill = |range: SeqRange, rows: &[usize]| {
+            let mut page = range.resolve().unwrap().fill();
+            let taken = rows.iter().take_while(|bytes| page.take(**bytes, **bytes)).count();
+            let page = page.page();
+            assert_eq!(page.items.len(), taken);
+            (page.items, page.has_more)
+        };
+        let (half, all) = (MAX_PAGE_BYTES / 2, MAX_PAGE_BYTES);
+        assert_eq!(fill(SeqRange::after(0, 2), &[1, 2]), (vec![1, 2], false));
+        assert_eq!(fill(SeqRange::after(0, 2), &[1, 2, 3]), (vec![1, 2], true));
+        assert_eq!(fill(SeqRange::last(9), &[half, half, 1]), (vec![half, half], true));
+        assert_eq!(fill(SeqRange::last(9), &[1, all + 1, 2]), (vec![1], true));
+        assert_eq!(fill(SeqRange::last(9), &[all + 1]), (vec![all + 1], false));
+        assert_eq!(fill(SeqRange::last(9), &[all + 1, 1]), (vec![all + 1], true));
+        assert_eq!(fill(SeqRange::before(9, 9), &[2, 1]), (vec![1, 2], false));
     }
 
     #[test]

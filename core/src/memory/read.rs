@@ -262,7 +262,7 @@ impl EventStore for MemoryLedger {
         let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
-        Ok(ascending(messages(log, visibility), scan, |event| event.seq))
+        Ok(page_of(messages(log, visibility), scan))
     }
 
     async fn list_messages_by_run(
@@ -279,7 +279,7 @@ impl EventStore for MemoryLedger {
             .events
             .values()
             .filter(|event| event.category == Category::Message && event.run_id.as_ref() == Some(run));
-        Ok(ascending(messages, scan, |event| event.seq))
+        Ok(page_of(messages, scan))
     }
 
     async fn list_events(
@@ -293,7 +293,7 @@ impl EventStore for MemoryLedger {
         let scan = range.resolve()?;
         let state = self.state();
         let log = state.log(scope, thread)?;
-        Ok(ascending(log.events.values().filter(|event| filter.accepts(event)), scan, |event| event.seq))
+        Ok(page_of(log.events.values().filter(|event| filter.accepts(event)), scan))
     }
 
     async fn count_messages(
@@ -535,6 +535,18 @@ fn breakdown<'a>(calls: impl Iterator<Item = &'a UsageRecord>) -> UsageBreakdown
     }
     sums.total_runs = runs.len() as u64;
     sums
+}
+
+/// A page of events that come in ascending order.
+fn page_of<'a>(events: impl DoubleEndedIterator<Item = &'a Event>, scan: SeqScan) -> SeqPage<Event> {
+    let mut within = events.filter(|event| (scan.after + 1..scan.before).contains(&event.seq));
+    let mut page = scan.fill();
+    while let Some(event) = if scan.from_end { within.next_back() } else { within.next() } {
+        if !page.take(event.clone(), event.payload_bytes()) {
+            break;
+        }
+    }
+    page.page()
 }
 
 /// A page of rows that come in ascending order.

@@ -427,6 +427,12 @@ pub struct Event {
 }
 
 impl Event {
+    /// How many bytes its payloads have as they are stored: content and metadata.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.content.as_str().len() + self.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len())
+    }
+
     /// Whether it is an agent's message that a person sees: completed, and not a middleware's.
     #[must_use]
     pub fn is_visible_ai(&self) -> bool {

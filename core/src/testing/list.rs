@@ -254,6 +254,7 @@ macro_rules! __conformance_cases {
                 a_limit_of_zero_is_refused [],
                 a_limit_is_checked_before_the_thread [],
                 a_large_limit_is_capped [],
+                a_page_of_large_rows_is_short [],
                 message_readers_show_messages [],
                 readers_of_a_run_show_that_run [],
                 a_run_without_events_has_an_empty_page [],

@@ -131,8 +131,10 @@ impl<'a> View<'a> {
         let mut high = self.entries.count_through(scan.before.saturating_sub(1), reads)?;
         let rows_wanted = scan.limit as usize + 1;
         let block = (rows_wanted as u64).clamp(FEW, BLOCK);
-        let mut rows: Vec<(Entry, Option<Event>)> = Vec::new();
-        while low < high && rows.len() < rows_wanted {
+        // Of a record its length is known before it is read.
+        let mut page = scan.fill::<(Entry, Option<Event>)>();
+        let mut is_full = false;
+        while low < high && !is_full {
             let entries = if scan.from_end {
                 let from = low.max(high.saturating_sub(block));
                 let mut entries = self.entries.read(from, high, reads)?;
@@ -146,21 +148,20 @@ impl<'a> View<'a> {
                 entries
             };
             for entry in entries.into_iter().filter(wants) {
-                if rows.len() == rows_wanted {
-                    break;
+                let event = accepts.map(|_| self.records.of(&entry, &self.runs)).transpose()?;
+                if let (Some(accepts), Some(event)) = (accepts, &event)
+                    && !accepts(event)
+                {
+                    continue;
                 }
-                match accepts {
-                    None => rows.push((entry, None)),
-                    Some(accepts) => {
-                        let event = self.records.of(&entry, &self.runs)?;
-                        if accepts(&event) {
-                            rows.push((entry, Some(event)));
-                        }
-                    }
+                let bytes = entry.length as usize;
+                if !page.take((entry, event), bytes) {
+                    is_full = true;
+                    break;
                 }
             }
         }
-        let SeqPage { items, has_more } = scan.page(rows);
+        let SeqPage { items, has_more } = page.page();
         let items = items.into_iter().map(|(entry, event)| match event {
             Some(event) => Ok(event),
             None => self.records.of(&entry, &self.runs),

@@ -8,13 +8,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use runledger_core::{
     AppendSignal, Commit, Deleted, Error, ErrorKind, Event, EventDraft, EventFilter, EventStore, Hint,
-    PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, SeqScan, ThreadId,
-    check_run_count,
+    MAX_PAGE_BYTES, PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, SeqScan,
+    ThreadId, check_run_count,
 };
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Func, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement,
-    Value,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, IdenStatic, Iterable, QueryFilter,
+    QuerySelect, QueryTrait, Select, Statement, Value,
 };
 
 use super::{deletion, log, probe, rows, signed, unreadable};
@@ -185,8 +185,51 @@ impl Events {
         if events.is_empty() {
             probe::require(&self.0.reader, scope, thread).await?;
         }
-        Ok(scan.page(events))
+        let mut page = scan.fill();
+        for event in events {
+            let event = if is_left_out(&event) {
+                match self.one(by_seq(self.backend(), scope, thread, event.seq)).await? {
+                    Some(event) => event,
+                    // It was deleted meanwhile.
+                    None => continue,
+                }
+            } else {
+                event
+            };
+            let bytes = event.payload_bytes();
+            if !page.take(event, bytes) {
+                break;
+            }
+        }
+        Ok(page.page())
     }
+}
+
+/// The least size of payloads that a page leaves out at first.
+const LARGE: usize = 32 << 10;
+
+/// A page whose rows together have no more bytes than a page may have: the payloads of those that are larger than
+/// their part of it are left out, and read one by one as far as there is room for them. Databases know how long a
+/// text is without reading it.
+fn without_large(select: Select<Entity>, scan: &SeqScan) -> Select<Entity> {
+    let large = (MAX_PAGE_BYTES / (scan.limit as usize + 1)).max(LARGE);
+    let bytes = |column: Column| Expr::from(Func::cust("octet_length").arg(Expr::col((Entity, column))));
+    let metadata = Expr::from(Func::coalesce([bytes(Column::Metadata), Expr::cust("0")]));
+    let fits = bytes(Column::Content).add(metadata).lte(i64::try_from(large).unwrap_or(i64::MAX));
+    let or = |column: Column, left_out: &'static str| {
+        let choice = CaseStatement::new().case(fits.clone(), Expr::col((Entity, column)));
+        Expr::Case(Box::new(choice.finally(Expr::cust(left_out))))
+    };
+    Column::iter().fold(select.select_only(), |select, column| match column {
+        Column::Content => select.column_as(or(column, "''"), column.as_str()),
+        Column::Metadata => select.column_as(or(column, "NULL"), column.as_str()),
+        _ => select.column(column),
+    })
+}
+
+/// Whether the event's payloads were left out of its row: no JSON is empty.
+fn is_left_out(event: &Event) -> bool {
+    event.content.as_str().is_empty()
 }
 
 /// The log of a thread that exists for the scope.
@@ -214,7 +257,7 @@ pub(super) fn messages(
         RunVisibility::All => select,
         RunVisibility::Shown => select.filter(Expr::exists(hidden_run(thread)).not()),
     };
-    log::page(select, Column::Seq, scan, None).build(backend)
+    without_large(log::page(select, Column::Seq, scan, None), scan).build(backend)
 }
 
 /// The event's run, if it is one that readers leave out.
@@ -263,7 +306,7 @@ pub(super) fn messages_by_run(
     scan: &SeqScan,
 ) -> Statement {
     let select = messages_of_thread(scope, thread).filter(Column::RunId.eq(run.as_str()));
-    log::page(select, Column::Seq, scan, Some((thread, run))).build(backend)
+    without_large(log::page(select, Column::Seq, scan, Some((thread, run))), scan).build(backend)
 }
 
 pub(super) fn events(
@@ -287,7 +330,8 @@ pub(super) fn events(
     if let Some(caller) = &filter.caller {
         select = select.filter(Column::Caller.eq(caller.as_str()));
     }
-    log::page(select, Column::Seq, scan, filter.run_id.as_ref().map(|run| (thread, run))).build(backend)
+    let page = log::page(select, Column::Seq, scan, filter.run_id.as_ref().map(|run| (thread, run)));
+    without_large(page, scan).build(backend)
 }
 
 pub(super) fn by_seq(backend: DatabaseBackend, scope: &Scope, thread: &ThreadId, seq: u64) -> Statement {

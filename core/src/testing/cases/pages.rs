@@ -5,7 +5,7 @@ use pretty_assertions::assert_eq;
 use crate::testing::build::*;
 use crate::{
     Caller, ErrorKind, Event, EventDraft, EventFilter, EventType, ItemFilter, Ledger, ListRange, MAX_LIMIT,
-    RunFilter, RunVisibility, Scope, SeqPage, SeqRange, TaskId, ThreadId,
+    MAX_PAGE_BYTES, RunFilter, RunVisibility, Scope, SeqPage, SeqRange, TaskId, ThreadId,
 };
 
 const READERS: [&str; 3] = ["messages", "messages by run", "events"];
@@ -48,6 +48,23 @@ pub async fn after_a_seq_come_the_first_rows(ledger: &Ledger) {
     expect(ledger, &run, SeqRange::after(7, 3), &[8, 9, 10], false).await;
     expect(ledger, &run, SeqRange::after(10, 3), &[], false).await;
     expect(ledger, &run, SeqRange::after(u64::MAX, 3), &[], false).await;
+}
+
+/// A page has so many bytes, and says that there is more.
+pub async fn a_page_of_large_rows_is_short(ledger: &Ledger) {
+    let run = running(ledger).await;
+    let large = "x".repeat(MAX_PAGE_BYTES / 2 + 1);
+    for (ordinal, text) in [large.as_str(), large.as_str(), "small"].into_iter().enumerate() {
+        ok(commit(ledger, run.commit(ordinal as u64, vec![message(text)])).await);
+    }
+    expect(ledger, &run, SeqRange::after(0, 10), &[1], true).await;
+    expect(ledger, &run, SeqRange::after(1, 10), &[2, 3], false).await;
+    expect(ledger, &run, SeqRange::after(1, 1), &[2], true).await;
+    expect(ledger, &run, SeqRange::last(10), &[2, 3], true).await;
+    expect(ledger, &run, SeqRange::before(2, 10), &[1], false).await;
+    let page = ok(read(ledger, "events", &run, SeqRange::after(1, 10)).await);
+    let bytes: Vec<usize> = page.items.iter().map(Event::payload_bytes).collect();
+    assert_eq!(bytes, [large.len() + 2, 7]);
 }
 
 /// Before a seq: the last rows ahead of it, ascending.

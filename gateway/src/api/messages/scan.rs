@@ -51,7 +51,8 @@ pub(super) struct Scanned<T> {
 }
 
 /// Reads until the page is full: forward from `after_seq`, else backward from the end of the window. What `shape` makes
-/// nothing of is left out. After 10 looks a page is short, and goes on where it stopped.
+/// nothing of is left out. After 10 looks, or as many bytes as a page may have, it is short, and goes on where it
+/// stopped.
 pub(super) async fn scan<T>(
     source: Source<'_>,
     window: Window,
@@ -69,6 +70,8 @@ pub(super) async fn scan<T>(
             page.items.reverse();
         }
         let last = page.items.last().map(|event| event.seq);
+        // One that ends before its limit has as many bytes as a page may have.
+        let is_last_look = look == LOOKS || (page.has_more && page.items.len() < range.limit as usize);
         for event in page.items {
             let Some(row) = shape(&event) else { continue };
             if rows.len() >= window.limit {
@@ -84,8 +87,9 @@ pub(super) async fn scan<T>(
         } else {
             range.before_seq = Some(last);
         }
-        if look == LOOKS {
+        if is_last_look {
             go_on = Some(last);
+            break;
         }
     }
     if !is_forward {
