@@ -28,7 +28,7 @@ const REMEMBERED: usize = 1_024;
 /// browser send changes anything.
 ///
 /// A token that was good is taken for five seconds without asking the ledger: that is how long a revoked one may
-/// outlive its revocation. Its expiry is looked at each time.
+/// outlive its revocation, and streams that are open a heartbeat longer. Its expiry is looked at each time.
 ///
 /// ```
 /// # fn serve(ledger: runledger_core::Ledger) {

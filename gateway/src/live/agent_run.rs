@@ -10,10 +10,10 @@ use runledger_core::{AgentRunId, AgentStep, Ledger, Result as LedgerResult, Scop
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::audience::Audience;
 use super::frame::{self, AgentRunEnd, Frame, StepFrame};
 use super::position::LastEventId;
 use crate::app::App;
-use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::problem::Problem;
 
@@ -52,13 +52,13 @@ pub(super) struct AfterStep {
 )]
 pub(super) async fn stream_agent_run(
     State(app): State<App>,
-    caller: Caller,
+    audience: Audience,
     Path(agent_run): Path<AgentRunId>,
     Query(AfterStep { after_index }): Query<AfterStep>,
     LastEventId(seen): LastEventId,
 ) -> Result<Response, Problem> {
     let App { ledger, options, .. } = app;
-    let scope = caller.scope;
+    let scope = audience.scope.clone();
     let after = seen.or(after_index);
     let stored = ledger.agent_runs().get(&scope, &agent_run).await?;
     if let Some(after) = after.filter(|after| stored.folded && *after >= stored.agent_run.steps.len() as u64)
@@ -70,7 +70,7 @@ pub(super) async fn stream_agent_run(
     let steps = ledger.follow_steps(&scope, &agent_run, after, options.poll).await?;
     let reader = StepReader { ledger, scope, agent_run, steps: Some(steps) };
     let frames = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
-    Ok(frame::response(frames.boxed(), None, &options))
+    Ok(frame::response(frames.boxed(), None, audience, &options))
 }
 
 struct StepReader {

@@ -12,6 +12,7 @@ use runledger_core::{AgentRunId, AgentRunStatus, AgentStep, Event, LiveDelta, Ru
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::audience::Audience;
 use crate::app::Options;
 use crate::problem::Problem;
 use crate::wire::redacted_event;
@@ -124,13 +125,15 @@ fn with_id(name: &str, id: u64, data: &impl Serialize) -> sse::Event {
     named(name, data).id(id.to_string())
 }
 
-/// The response that sends these frames: opened at once, with a comment whenever nothing happened for `heartbeat`.
+/// The response that sends these frames: opened at once, with a comment whenever nothing happened for `heartbeat`, and as
+/// long as they are for its audience.
 ///
 /// A stream whose address does not say where it begins says so before its first frame: who loses the connection until
 /// then comes again with that id, and not at what is the end by that time.
 pub(super) fn response(
     frames: BoxStream<'static, Frame>,
     begins_after: Option<u64>,
+    audience: Audience,
     options: &Arc<Options>,
 ) -> Response {
     let opened = sse::Event::default().retry(RETRY).comment("open");
@@ -138,7 +141,8 @@ pub(super) fn response(
         Some(seq) => opened.id(seq.to_string()),
         None => opened,
     };
-    let events = stream::once(std::future::ready(opened)).chain(beating(frames, Arc::clone(options)));
+    let events =
+        stream::once(std::future::ready(opened)).chain(beating(frames, audience, Arc::clone(options)));
     let mut response = Sse::new(events.map(Ok::<_, Infallible>)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -148,12 +152,22 @@ pub(super) fn response(
 
 fn beating(
     frames: BoxStream<'static, Frame>,
+    audience: Audience,
     options: Arc<Options>,
 ) -> impl Stream<Item = sse::Event> + Send {
-    stream::unfold((frames, options), |(mut frames, options)| async move {
-        match tokio::time::timeout(options.heartbeat, frames.next()).await {
-            Ok(frame) => Some((frame?.into_sse(&options), (frames, options))),
-            Err(_) => Some((sse::Event::default().comment("still here"), (frames, options))),
+    stream::unfold(Some((frames, audience, options)), |open| async move {
+        let (mut frames, mut audience, options) = open?;
+        let next = tokio::time::timeout(options.heartbeat, frames.next()).await;
+        if let Ok(None) = next {
+            return None;
         }
+        if let Some(problem) = audience.refusal(options.heartbeat).await {
+            return Some((Frame::Error(problem).into_sse(&options), None));
+        }
+        let event = match next {
+            Ok(frame) => frame?.into_sse(&options),
+            Err(_) => sse::Event::default().comment("still here"),
+        };
+        Some((event, Some((frames, audience, options))))
     })
 }

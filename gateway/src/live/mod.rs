@@ -8,7 +8,7 @@
 //! | `lagged` | | how many deltas were left out here, for the reader did not keep up |
 //! | `step` | its index | a step of an agent run |
 //! | `end` | | why the stream of a run or of an agent run is over |
-//! | `error` | | a problem, after which the stream is over |
+//! | `error` | | a problem, after which the stream is over: also that its caller is let in no more, looked at with each heartbeat |
 //!
 //! An id is where to go on: a client that lost its connection sends the last one it saw as `Last-Event-ID` and is
 //! sent what follows, from the store, without a gap and without repetition. The stream of a thread begins with an id
@@ -19,6 +19,7 @@
 //! deltas, however slow the client is.
 
 mod agent_run;
+mod audience;
 mod frame;
 mod position;
 mod run;

@@ -12,11 +12,11 @@ use runledger_core::{
     SeqRange, TailItem, TerminalStatus, ThreadId,
 };
 
+use super::audience::Audience;
 use super::frame::{self, Frame, Gap, LogFrame, RunEnd};
 use super::position::{After, LastEventId, Position};
 use super::scene::{Follower, Next, Scene, heard};
 use crate::app::App;
-use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::problem::Problem;
 
@@ -50,12 +50,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 )]
 pub(super) async fn stream_run(
     State(app): State<App>,
-    caller: Caller,
+    audience: Audience,
     Path((thread, run)): Path<(ThreadId, RunId)>,
     Query(asked): Query<After>,
     seen: LastEventId,
 ) -> Result<Response, Problem> {
-    stream(&app, caller.scope, thread, run, Position::new(seen, asked)).await
+    stream(&app, audience, thread, run, Position::new(seen, asked)).await
 }
 
 /// Follow a run that is known by its id alone, from its first event to its end.
@@ -80,22 +80,23 @@ pub(super) async fn stream_run(
 )]
 pub(super) async fn stream_run_of_any_thread(
     State(app): State<App>,
-    caller: Caller,
+    audience: Audience,
     Path(run): Path<RunId>,
     Query(asked): Query<After>,
     seen: LastEventId,
 ) -> Result<Response, Problem> {
-    let Run { thread_id, run_id, .. } = app.ledger.runs().find(&caller.scope, &run).await?;
-    stream(&app, caller.scope, thread_id, run_id, Position::new(seen, asked)).await
+    let Run { thread_id, run_id, .. } = app.ledger.runs().find(&audience.scope, &run).await?;
+    stream(&app, audience, thread_id, run_id, Position::new(seen, asked)).await
 }
 
 async fn stream(
     app: &App,
-    scope: Scope,
+    audience: Audience,
     thread: ThreadId,
     run: RunId,
     position: Position,
 ) -> Result<Response, Problem> {
+    let scope = audience.scope.clone();
     // The end of the log before the run: a run that has no event then has none up to there.
     let scene = Scene::open(&app.ledger, &scope, &thread).await?;
     let stored = app.ledger.runs().get(&scope, &thread, &run).await?;
@@ -119,7 +120,7 @@ async fn stream(
         queued: stored_is_queued.then_some(app.options.heartbeat),
     };
     let frames = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
-    Ok(frame::response(frames.boxed(), None, &app.options))
+    Ok(frame::response(frames.boxed(), None, audience, &app.options))
 }
 
 struct RunReader {

@@ -1,6 +1,7 @@
 //! Streams over a memory ledger, read as a client reads them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,13 +24,16 @@ use tower::ServiceExt as _;
 
 use crate::{Auth, AuthError, Caller, Gateway, Options};
 
-/// Believes whatever name a request gives.
-#[derive(Debug)]
-struct Named;
+/// Believes whatever name a request gives, until it lets in nobody any more.
+#[derive(Clone, Debug, Default)]
+struct Named(Arc<AtomicBool>);
 
 #[async_trait]
 impl Auth for Named {
     async fn authenticate(&self, request: &Parts) -> Result<Caller, AuthError> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(AuthError::Unauthenticated("it was revoked".to_owned()));
+        }
         let name = request.headers.get("x-owner").and_then(|name| name.to_str().ok());
         Ok(Caller::new(name.map_or(Scope::System, |name| Scope::Owner(OwnerId::new(name).unwrap()))))
     }
@@ -124,6 +128,7 @@ struct Scene {
     ledger: Ledger,
     router: Router,
     thread: ThreadId,
+    auth: Named,
 }
 
 impl Scene {
@@ -137,10 +142,11 @@ impl Scene {
 
     async fn over(ledger: Ledger, heartbeat: Duration) -> Self {
         let options = Options { poll: Duration::from_millis(20), heartbeat, ..Options::default() };
-        let router = Gateway::new(ledger.clone(), Named).with_options(options).router();
+        let auth = Named::default();
+        let router = Gateway::new(ledger.clone(), auth.clone()).with_options(options).router();
         let thread = ThreadId::new("t").unwrap();
         ledger.threads().create(&owner("alice"), NewThread::new(thread.clone())).await.unwrap();
-        Self { ledger, router, thread }
+        Self { ledger, router, thread, auth }
     }
 
     async fn admit(&self, run: &str) -> Run {
@@ -381,6 +387,27 @@ async fn a_stream_on_which_nothing_happens_says_that_it_is_there() {
     client.block().await;
     assert_eq!(client.block().await.as_deref(), Some(": still here"));
     assert_eq!(client.block().await.as_deref(), Some(": still here"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_for_a_caller_who_is_let_in_no_more() {
+    let scene = Scene::with_heartbeat(Duration::from_millis(10)).await;
+    let run = scene.admit("r").await;
+    let mut clients = Vec::new();
+    for path in ["/threads/t/stream", "/threads/t/runs/r/stream"] {
+        let mut client = scene.open(path, None).await;
+        client.block().await;
+        clients.push(client);
+    }
+    scene.auth.0.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Though there is something to be sent, and no time to beat.
+    scene.finish(&run).await;
+    for client in &mut clients {
+        let frames = client.rest().await;
+        let told: Vec<_> = frames.iter().map(|frame| (frame.name.as_str(), &frame.data["status"])).collect();
+        assert_eq!(told, [("error", &json!(401))]);
+    }
 }
 
 #[tokio::test]

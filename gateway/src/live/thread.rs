@@ -6,11 +6,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use runledger_core::{TailItem, ThreadId};
 
+use super::audience::Audience;
 use super::frame::{self, Frame, Gap, LogFrame};
 use super::position::{After, LastEventId, Position};
 use super::scene::{Next, Scene, heard};
 use crate::app::App;
-use crate::auth::Caller;
 use crate::extract::{Path, Query};
 use crate::problem::Problem;
 
@@ -36,15 +36,15 @@ use crate::problem::Problem;
 )]
 pub(super) async fn stream_thread(
     State(app): State<App>,
-    caller: Caller,
+    audience: Audience,
     Path(thread): Path<ThreadId>,
     Query(asked): Query<After>,
     seen: LastEventId,
 ) -> Result<Response, Problem> {
-    let scene = Scene::open(&app.ledger, &caller.scope, &thread).await?;
+    let scene = Scene::open(&app.ledger, &audience.scope, &thread).await?;
     let last_seq = scene.last_seq;
     let after = Position::new(seen, asked).in_log_until(last_seq)?.unwrap_or(last_seq);
-    let follower = scene.follow(&app.ledger, &caller.scope, &thread, after, app.options.poll);
+    let follower = scene.follow(&app.ledger, &audience.scope, &thread, after, app.options.poll);
     let frames = stream::unfold(Some(follower), |follower| async move {
         let mut follower = follower?;
         match follower.next().await {
@@ -57,5 +57,5 @@ pub(super) async fn stream_thread(
             Next::Over => None,
         }
     });
-    Ok(frame::response(frames.boxed(), Some(after), &app.options))
+    Ok(frame::response(frames.boxed(), Some(after), audience, &app.options))
 }
