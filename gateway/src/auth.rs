@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::problem::Problem;
 
 /// Turns a request into the scope that it is made with: the application's part, for it alone knows who its
-/// callers are. Called for each request below `/api` and each page.
+/// callers are. Called for each request below `/api` and each page, and again while a stream is open.
 #[async_trait]
 pub trait Auth: fmt::Debug + Send + Sync + 'static {
     /// On whose behalf the request is made.
@@ -22,6 +22,12 @@ pub trait Auth: fmt::Debug + Send + Sync + 'static {
     /// Where a person without credentials can get some, if there is such a page: a path below the gateway's own, or
     /// a whole URL. The page that was asked for is its parameter `next`.
     fn login_path(&self) -> Option<&str> {
+        None
+    }
+
+    /// Where whoever logged in ends that, by a form without fields: a path below the gateway's own. Each page has such a
+    /// form where there is one.
+    fn logout_path(&self) -> Option<&str> {
         None
     }
 

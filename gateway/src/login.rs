@@ -3,8 +3,8 @@
 use axum::Form;
 use axum::Router;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, html};
@@ -12,11 +12,15 @@ use serde::Deserialize;
 
 use crate::auth::AuthError;
 use crate::extract::Query;
+use crate::page::link::Site;
 use crate::problem::Problem;
 use crate::token_auth::TokenAuth;
 
 /// Where the page is.
 pub(crate) const PATH: &str = "/login";
+
+/// Where a person logs out.
+pub(crate) const LOG_OUT: &str = "/logout";
 
 /// The cookie's name.
 const COOKIE: &str = "runledger_token";
@@ -27,7 +31,7 @@ const FORM_BYTES: usize = 16 << 10;
 pub(crate) fn router(auth: TokenAuth) -> Router {
     Router::new()
         .route(PATH, get(show).post(log_in))
-        .route("/logout", post(log_out))
+        .route(LOG_OUT, post(log_out))
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .with_state(auth)
 }
@@ -62,6 +66,8 @@ async fn show(Query(wanted): Query<Wanted>) -> Response {
 async fn log_in(
     State(auth): State<TokenAuth>,
     headers: HeaderMap,
+    uri: Uri,
+    whole: OriginalUri,
     form: Result<Form<LogIn>, FormRejection>,
 ) -> Response {
     let Ok(Form(form)) = form else {
@@ -69,7 +75,10 @@ async fn log_in(
     };
     let token = form.token.trim();
     match auth.check(token).await {
-        Ok(_) => with_cookie(&headers, token, "", Redirect::to(within(&form.next))),
+        Ok(_) => {
+            let home = Site::of(&uri, Some(&whole)).page("/");
+            with_cookie(&headers, token, "", Redirect::to(within(&form.next).unwrap_or(&home)))
+        }
         Err(AuthError::Unauthenticated(why)) => page(StatusCode::UNAUTHORIZED, &form.next, &why),
         Err(error) => {
             let problem = Problem::from(error);
@@ -79,8 +88,9 @@ async fn log_in(
     }
 }
 
-async fn log_out(headers: HeaderMap) -> Response {
-    with_cookie(&headers, "", "; Max-Age=0", Redirect::to(PATH))
+async fn log_out(headers: HeaderMap, uri: Uri, whole: OriginalUri) -> Response {
+    let login = Site::of(&uri, Some(&whole)).page(PATH);
+    with_cookie(&headers, "", "; Max-Age=0", Redirect::to(&login))
 }
 
 /// The answer with the cookie set. Browsers forget it when they are closed.
@@ -102,10 +112,11 @@ fn is_loopback(headers: &HeaderMap) -> bool {
     host.is_some_and(crate::loopback::is_loopback_host) && !headers.contains_key("x-forwarded-proto")
 }
 
-/// A path of this server: what names another one is not gone to.
-fn within(next: &str) -> &str {
+/// A path of this server: what names another one is not gone to, nor what no header has.
+fn within(next: &str) -> Option<&str> {
     let is_path = next.starts_with('/') && !next.starts_with("//");
-    if is_path && !next.contains(['\\', '\r', '\n', '\t']) && next.is_ascii() { next } else { "/" }
+    let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    (is_path && is_plain).then_some(next)
 }
 
 fn page(status: StatusCode, next: &str, why: &str) -> Response {
@@ -123,7 +134,7 @@ fn page(status: StatusCode, next: &str, why: &str) -> Response {
                     h1 { "Runledger" }
                     @if !why.is_empty() { p.error role="alert" { (why) } }
                     form method="post" action="login" {
-                        input type="hidden" name="next" value=(within(next));
+                        input type="hidden" name="next" value=(within(next).unwrap_or_default());
                         p {
                             label for="token" { "Token" }
                             " "
@@ -148,13 +159,16 @@ mod tests {
     #[test]
     fn nobody_is_sent_to_another_server() {
         let cases = [
-            ("/threads/t?x=1#a", "/threads/t?x=1#a"),
-            ("//evil.example", "/"),
-            ("/\\evil.example", "/"),
-            ("/\t/evil.example", "/"),
-            ("https://evil.example", "/"),
-            ("javascript:alert(1)", "/"),
-            ("", "/"),
+            ("/threads/t?x=1#a", Some("/threads/t?x=1#a")),
+            ("//evil.example", None),
+            ("/\\evil.example", None),
+            ("/\t/evil.example", None),
+            ("/\u{1}", None),
+            ("/\u{7f}", None),
+            ("/a b", None),
+            ("https://evil.example", None),
+            ("javascript:alert(1)", None),
+            ("", None),
         ];
         for (next, expected) in cases {
             assert_eq!(within(next), expected, "{next}");

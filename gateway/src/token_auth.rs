@@ -146,6 +146,10 @@ impl Auth for TokenAuth {
         Some(login::PATH)
     }
 
+    fn logout_path(&self) -> Option<&str> {
+        Some(login::LOG_OUT)
+    }
+
     fn pages(&self) -> Router {
         login::router(self.clone())
     }

@@ -94,6 +94,9 @@ impl<'a> Frame<'a> {
                                 path.half d="M8 2a6 6 0 0 1 0 12z" {}
                             }
                         }
+                        @if let Some(log_out) = &site.log_out {
+                            form.log-out method="post" action=(log_out) { button.plain { "Log out" } }
+                        }
                         button.tool.scripted #help type="button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" { "?" }
                     }
                     main #main tabindex="-1" { (main) }

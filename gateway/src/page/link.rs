@@ -10,11 +10,13 @@ use super::assets;
 
 /// Where the pages are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Site {
+pub(crate) struct Site {
     /// What stands before each path; empty at the root.
-    base: String,
+    pub(super) base: String,
     /// The page that was asked for, with its query.
     pub(super) here: String,
+    /// Where whoever logged in ends that.
+    pub(super) log_out: Option<String>,
 }
 
 /// The text as one part of a path or query.
@@ -25,11 +27,11 @@ pub(super) fn encoded(text: &str) -> String {
 
 impl Site {
     /// Where a request came from: what the router was given of its path, and all of it.
-    pub(super) fn of(uri: &Uri, original: Option<&OriginalUri>) -> Self {
+    pub(crate) fn of(uri: &Uri, original: Option<&OriginalUri>) -> Self {
         let whole = original.map_or(uri, |OriginalUri(whole)| whole);
         let base = whole.path().strip_suffix(uri.path()).unwrap_or(whole.path()).trim_end_matches('/');
         let here = whole.path_and_query().map_or(whole.path(), |path| path.as_str());
-        Self { base: base.to_owned(), here: here.to_owned() }
+        Self { base: base.to_owned(), here: here.to_owned(), log_out: None }
     }
 
     /// What scripts put before the paths they ask for.
@@ -38,7 +40,7 @@ impl Site {
     }
 
     /// A page without parameters: `/usage`.
-    pub(super) fn page(&self, path: &str) -> String {
+    pub(crate) fn page(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
@@ -50,7 +52,7 @@ impl Site {
         format!("{}/threads/{}", self.base, encoded(thread.as_str()))
     }
 
-    pub(super) fn run(&self, thread: &ThreadId, run: &RunId) -> String {
+    pub(crate) fn run(&self, thread: &ThreadId, run: &RunId) -> String {
         format!("{}/runs/{}", self.thread(thread), encoded(run.as_str()))
     }
 
@@ -96,7 +98,8 @@ mod tests {
         let below = |inner: &'static str, whole: &'static str| {
             Site::of(&Uri::from_static(inner), Some(&OriginalUri(Uri::from_static(whole))))
         };
-        let expected = Site { base: "/ledger".to_owned(), here: "/ledger/usage?days=7".to_owned() };
+        let expected =
+            Site { base: "/ledger".to_owned(), here: "/ledger/usage?days=7".to_owned(), log_out: None };
         assert_eq!(below("/usage?days=7", "/ledger/usage?days=7"), expected);
         assert_eq!(below("/", "/ledger").base(), "/ledger");
         assert_eq!(below("/", "/ledger/").base(), "/ledger");

@@ -20,7 +20,7 @@ mod chart;
 mod format;
 mod frame;
 mod item;
-mod link;
+pub(crate) mod link;
 mod prose;
 mod run;
 mod runs;

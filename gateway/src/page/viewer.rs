@@ -59,7 +59,10 @@ impl FromRequestParts<App> for Viewer {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
         let site = Site::of(&parts.uri, parts.extensions.get::<OriginalUri>());
         match Caller::from_request_parts(parts, app).await {
-            Ok(Caller { scope, .. }) => Ok(Self { scope, site, now: Timestamp::now() }),
+            Ok(Caller { scope, .. }) => {
+                let log_out = app.auth.logout_path().map(|path| site.page(path));
+                Ok(Self { scope, site: Site { log_out, ..site }, now: Timestamp::now() })
+            }
             Err(problem) => match app.auth.login_path() {
                 Some(login) if problem.status == StatusCode::UNAUTHORIZED && wants_page(parts) => {
                     // A path is below the gateway's own; a whole address is the application's.
