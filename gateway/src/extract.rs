@@ -4,7 +4,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts};
 use axum::http::StatusCode;
-use runledger_core::{Cursor, DEFAULT_LIMIT, ItemId, ListRange, RunId, RunVisibility, SeqRange, ThreadId};
+use runledger_core::{ItemId, RunId, RunVisibility, ThreadId};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -53,39 +53,6 @@ pub(crate) struct ItemPath {
     pub(crate) run_id: RunId,
     /// The item.
     pub(crate) item_id: ItemId,
-}
-
-/// Which part of a log.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct SeqQuery {
-    /// Only what comes before this number; alone, the last of it.
-    before_seq: Option<u64>,
-    /// Only what comes after this number, the first of it; 0 is the beginning.
-    after_seq: Option<u64>,
-    /// Rows at most, 1 to 1000.
-    #[param(minimum = 1)]
-    limit: Option<u32>,
-}
-
-impl SeqQuery {
-    /// The range.
-    pub(crate) fn range(&self) -> SeqRange {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        SeqRange { limit, before_seq: self.before_seq, after_seq: self.after_seq }
-    }
-}
-
-/// The part of a newest-first listing that a request asks for.
-pub(crate) fn list_range(limit: Option<u32>, cursor: Option<&str>) -> runledger_core::Result<ListRange> {
-    let cursor = cursor.map(Cursor::parse).transpose()?;
-    Ok(ListRange { limit: limit.unwrap_or(DEFAULT_LIMIT), cursor })
-}
-
-/// A checked limit, for what has no range of its own.
-pub(crate) fn limit_of(limit: Option<u32>) -> runledger_core::Result<u32> {
-    ListRange::newest(limit.unwrap_or(DEFAULT_LIMIT)).checked_limit()
 }
 
 /// Whose runs a request asks for.

@@ -11,9 +11,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::params::list_range;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Path, Query, list_range};
+use crate::extract::{Path, Query};
 use crate::problem::Problem;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -47,8 +48,8 @@ struct ListQuery {
     owner: Option<OwnerId>,
     /// Where the previous page ended: its `next_cursor`.
     cursor: Option<String>,
-    /// Agent runs at most, 1 to 1000.
-    #[param(minimum = 1)]
+    /// Agent runs at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 

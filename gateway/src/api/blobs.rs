@@ -10,9 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::params::rows_of;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Path, Query, ThreadPath, limit_of};
+use crate::extract::{Path, Query, ThreadPath};
 use crate::problem::Problem;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -50,8 +51,8 @@ struct BlobPath {
 struct ListQuery {
     /// Only blobs after this one: the `next_cursor` of a page.
     cursor: Option<String>,
-    /// Blobs at most, 1 to 1000.
-    #[param(minimum = 1)]
+    /// Blobs at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
@@ -83,7 +84,7 @@ async fn list(
 ) -> Result<Json<BlobPage>, Problem> {
     let after = query.cursor.as_deref().map(BlobHash::new).transpose()?;
     let blobs = app.ledger.blobs();
-    let limit = limit_of(query.limit)?;
+    let limit = rows_of(query.limit)?;
     let items = blobs.list(&caller.scope, &path.thread_id, after.as_ref(), limit).await?;
     let next_cursor = match items.last() {
         Some(last) => {

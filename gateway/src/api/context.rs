@@ -10,9 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::params::SeqQuery;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Body, Path, Query, SeqQuery, ThreadPath};
+use crate::extract::{Body, Path, Query, ThreadPath};
 use crate::problem::Problem;
 use crate::wire::{WireSeqPage, WireWindow};
 
@@ -88,7 +89,7 @@ async fn compactions(
     Path(path): Path<ThreadPath>,
     Query(query): Query<SeqQuery>,
 ) -> Result<Json<WireSeqPage<Compaction>>, Problem> {
-    let range = query.range();
+    let range = query.range()?;
     let page = app.ledger.context().list_compactions(&caller.scope, &path.thread_id, &range).await?;
     Ok(Json(WireSeqPage::new(page, &range, |compaction| compaction.compact_seq)))
 }

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::params::{BareRunPath, limit_of};
+use super::params::{BareRunPath, rows_of};
 use super::runs::thread_of;
 use crate::app::App;
 use crate::auth::Caller;
@@ -77,7 +77,7 @@ impl RunEventsQuery {
 }
 
 fn range(limit: Option<u32>, before_seq: Option<u64>, after_seq: Option<u64>) -> Result<SeqRange, Problem> {
-    let limit = limit_of(limit, 100, runledger_core::MAX_LIMIT)?;
+    let limit = rows_of(limit)?;
     let after_seq = after_seq.or(if before_seq.is_none() { Some(0) } else { None });
     Ok(SeqRange { limit, before_seq, after_seq })
 }

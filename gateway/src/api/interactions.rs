@@ -10,9 +10,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::params::list_range;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Path, Query, ThreadPath, list_range};
+use crate::extract::{Path, Query, ThreadPath};
 use crate::problem::Problem;
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -38,8 +39,8 @@ struct ListQuery {
     owner: Option<OwnerId>,
     /// Where the previous page ended: its `next_cursor`.
     cursor: Option<String>,
-    /// Interactions at most, 1 to 1000.
-    #[param(minimum = 1)]
+    /// Interactions at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 

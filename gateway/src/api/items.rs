@@ -3,14 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use runledger_core::verify::Verified;
-use runledger_core::{
-    Contents, DEFAULT_LIMIT, ItemFilter, ItemQuery, ItemSeq, ItemStatus, ListOrder, RunId, SeqRange,
-};
+use runledger_core::{Contents, ItemFilter, ItemQuery, ItemSeq, ItemStatus, ListOrder, RunId, SeqRange};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::params::rows_of;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{ItemPath, Path, Query, RunPath, ThreadPath, visibility};
@@ -68,14 +67,14 @@ struct ListQuery {
     content: Option<bool>,
     /// Whether items of hidden runs are among them. Of a run that is asked for by its id they always are.
     include_hidden: Option<bool>,
-    /// Items at most, 1 to 1000.
-    #[param(minimum = 1)]
+    /// Items at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
 impl ListQuery {
     fn into_query(self, run_id: Option<RunId>) -> Result<ItemQuery, Problem> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        let limit = rows_of(self.limit)?;
         let (by, range) = match (self.updated_after, self.before_seq, self.after_seq) {
             (Some(after), None, None) => (ItemSeq::Updated, SeqRange::after(after, limit)),
             (None, before_seq, after_seq) => (ItemSeq::Started, SeqRange { limit, before_seq, after_seq }),

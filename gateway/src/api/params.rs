@@ -5,7 +5,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use runledger_core::{Cursor, ListRange, Patch, RawJson, RunId};
+use runledger_core::{Cursor, ListRange, Patch, RawJson, RunId, SeqRange};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
@@ -45,6 +45,27 @@ impl ListQuery {
     }
 }
 
+/// Which part of what is numbered.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SeqQuery {
+    /// Only what comes before this number; alone, the last of it.
+    before_seq: Option<u64>,
+    /// Only what comes after this number, the first of it; 0 is the beginning.
+    after_seq: Option<u64>,
+    /// Rows at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+impl SeqQuery {
+    pub(super) fn range(&self) -> Result<SeqRange, Problem> {
+        let limit = rows_of(self.limit)?;
+        Ok(SeqRange { limit, before_seq: self.before_seq, after_seq: self.after_seq })
+    }
+}
+
 /// A yes or a no, as clients spell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 pub(super) enum Flag {
@@ -59,7 +80,7 @@ pub(super) enum Flag {
 
 /// A checked limit, and a cursor.
 pub(super) fn list_range(limit: Option<u32>, cursor: Option<&str>) -> Result<ListRange, Problem> {
-    let limit = limit_of(limit, 100, runledger_core::MAX_LIMIT)?;
+    let limit = rows_of(limit)?;
     Ok(ListRange { limit, cursor: cursor.map(cursor_of).transpose()? })
 }
 
@@ -70,12 +91,17 @@ fn cursor_of(given: &str) -> Result<Cursor, Problem> {
     Ok(Cursor::parse(text.as_deref().unwrap_or(given))?)
 }
 
+/// How many rows of a list were asked for.
+pub(super) fn rows_of(limit: Option<u32>) -> Result<u32, Problem> {
+    limit_of("limit", limit, 100, runledger_core::MAX_LIMIT)
+}
+
 /// The limit that was asked for, where it is one.
-pub(super) fn limit_of(given: Option<u32>, otherwise: u32, most: u32) -> Result<u32, Problem> {
+pub(super) fn limit_of(field: &str, given: Option<u32>, otherwise: u32, most: u32) -> Result<u32, Problem> {
     match given {
         None => Ok(otherwise),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(limit) => Err(Problem::invalid("limit", format_args!("is {limit}; ask for 1 to {most} rows"))),
+        Some(limit) => Err(Problem::invalid(field, format_args!("is {limit}; ask for 1 to {most}"))),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use runledger_core::{Cursor, ListOrder, RunId, TurnQuery, TurnStart, TurnView};
+use runledger_core::{Cursor, ListOrder, MAX_LIMIT, MAX_TURNS, RunId, TurnQuery, TurnStart, TurnView};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::items::First;
+use super::params::limit_of;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Path, Query, ThreadPath, visibility};
@@ -60,11 +61,11 @@ struct ListQuery {
     before_cursor: Option<String>,
     /// Whether hidden runs are among them.
     include_hidden: Option<bool>,
-    /// Turns at most, 1 to 100.
-    #[param(minimum = 1)]
+    /// Turns at most.
+    #[param(minimum = 1, maximum = 100, default = 25)]
     limit: Option<u32>,
-    /// Of the full view: items of each turn at most, 1 to 1000, and no more than 1000 in all.
-    #[param(minimum = 1)]
+    /// Of the full view: items of each turn at most, and no more than 1000 in all.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     items: Option<u32>,
 }
 
@@ -85,8 +86,8 @@ impl ListQuery {
             visibility: visibility(self.include_hidden),
             order: self.order.map_or(unasked.order, ListOrder::from),
             start,
-            limit: self.limit.unwrap_or(unasked.limit),
-            items: self.items.unwrap_or(unasked.items),
+            limit: limit_of("limit", self.limit, unasked.limit, MAX_TURNS)?,
+            items: limit_of("items", self.items, unasked.items, MAX_LIMIT)?,
         })
     }
 }

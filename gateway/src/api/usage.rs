@@ -9,9 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::events::require_run;
+use super::params::rows_of;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Path, Query, RunPath, ThreadPath, limit_of};
+use crate::extract::{Path, Query, RunPath, ThreadPath};
 use crate::problem::Problem;
 use crate::wire::{WireTokenUsage, WireUsage, WireUsageReport};
 
@@ -66,8 +67,8 @@ async fn of_thread(
 struct RunQuery {
     /// Where the previous page of calls ended: its `next_cursor`.
     cursor: Option<SourceId>,
-    /// Calls at most, 1 to 1000.
-    #[param(minimum = 1)]
+    /// Calls at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
@@ -90,7 +91,7 @@ async fn of_run(
     require_run(&app, scope, thread, run).await?;
     let usage = app.ledger.usage();
     let sums = usage.by_run(scope, thread, run).await?;
-    let limit = limit_of(query.limit)?;
+    let limit = rows_of(query.limit)?;
     let calls = usage.list_by_run(scope, thread, run, query.cursor.as_ref(), limit).await?;
     let has_more = match calls.last() {
         Some(last) => !usage.list_by_run(scope, thread, run, Some(&last.source_id), 1).await?.is_empty(),
@@ -121,8 +122,8 @@ struct ReportQuery {
     before: Option<String>,
     /// Where the previous page ended: its `next_cursor`.
     cursor: Option<String>,
-    /// Sums at most, 1 to 1000.
-    #[param(minimum = 1)]
+    /// Sums at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
 }
 
@@ -161,7 +162,7 @@ async fn report(
     let wanted = UsageQuery {
         from: day("from", &query.from)?,
         before: day("before", &query.before)?,
-        limit: limit_of(query.limit)?,
+        limit: rows_of(query.limit)?,
         after: query.cursor.clone(),
         ..UsageQuery::new(query.of()?, query.by.unwrap_or(UsageBy::Total))
     };

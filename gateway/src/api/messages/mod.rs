@@ -64,7 +64,7 @@ struct MessagesQuery {
 
 impl MessagesQuery {
     fn window(&self) -> Result<Window, Problem> {
-        let limit = limit_of(self.limit, 50, MOST)?;
+        let limit = limit_of("limit", self.limit, 50, MOST)?;
         Ok(Window { limit: limit as usize, before_seq: self.before_seq, after_seq: self.after_seq })
     }
 }

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::params::{bare_list, limit_of, list_range};
+use super::params::{bare_list, list_range, rows_of};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Path, ThreadPath};
@@ -139,7 +139,7 @@ async fn search_threads(
     caller: Caller,
     Body(search): Body<SearchThreads>,
 ) -> Result<Response, Problem> {
-    let limit = limit_of(search.limit, 100, runledger_core::MAX_LIMIT)?;
+    let limit = rows_of(search.limit)?;
     let skipped = search.offset.unwrap_or(0);
     if skipped > 0 && search.cursor.is_some() {
         return Err(Problem::invalid("offset", "is given beside cursor, which is where to go on"));
