@@ -179,7 +179,7 @@ impl AppendSignal {
         if is_sooner {
             self.shared.watched.notify_one();
         }
-        Subscription { signal: self.clone(), thread: thread.clone(), poll, receiver }
+        Subscription { signal: self.clone(), thread: thread.clone(), poll, receiver: Some(receiver) }
     }
 
     /// Starts to listen for what is said on `thread` in this process while it is being said.
@@ -288,13 +288,18 @@ pub struct Subscription {
     signal: AppendSignal,
     thread: ThreadId,
     poll: Option<Duration>,
-    receiver: watch::Receiver<News>,
+    /// There until it is dropped.
+    receiver: Option<watch::Receiver<News>>,
 }
 
 impl Subscription {
     /// Returns when something was published since the last call.
     pub async fn changed(&mut self) {
-        if self.receiver.changed().await.is_err() {
+        let changed = match &mut self.receiver {
+            Some(receiver) => receiver.changed().await.is_ok(),
+            None => false,
+        };
+        if !changed {
             // The sender lives as long as this subscription does; if it were gone, waiting is all that is left.
             std::future::pending::<()>().await;
         }
@@ -302,13 +307,15 @@ impl Subscription {
 
     /// What is known now; what is told from now on is a change.
     pub(super) fn news(&mut self) -> News {
-        self.receiver.borrow_and_update().clone()
+        self.receiver.as_mut().map(|receiver| receiver.borrow_and_update().clone()).unwrap_or_default()
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut threads = self.signal.threads();
+        // Under the lock, or two that leave at once would each take the other for one that stays.
+        self.receiver = None;
         let mut is_last = false;
         if let Some(poll) = self.poll {
             if let Some(count) = threads.polls.get_mut(&poll) {
@@ -321,8 +328,7 @@ impl Drop for Subscription {
         }
         if let Some(waiting) = threads.waiting.get_mut(&self.thread) {
             waiting.watched -= usize::from(self.poll.is_some());
-            // This subscription's own receiver is still there.
-            if waiting.news.receiver_count() <= 1 && waiting.listeners.is_empty() {
+            if waiting.is_over() {
                 threads.waiting.remove(&self.thread);
             }
         }
@@ -336,6 +342,29 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readers_that_leave_at_once_leave_nothing_behind() {
+        let (signal, thread) = (AppendSignal::default(), ThreadId::new("t").unwrap());
+        let ready = std::sync::Barrier::new(2);
+        let leaves = || {
+            let mut left_behind = 0;
+            for _ in 0..2_000 {
+                let reader = signal.subscribe(&thread);
+                ready.wait();
+                drop(reader);
+                ready.wait();
+                left_behind += signal.threads().waiting.len();
+                ready.wait();
+            }
+            left_behind
+        };
+        let counts = std::thread::scope(|scope| {
+            let other = scope.spawn(leaves);
+            (leaves(), other.join().unwrap())
+        });
+        assert_eq!(counts, (0, 0));
+    }
 
     #[tokio::test]
     async fn waiting_readers_wake_and_leave_nothing_behind() {
