@@ -33,7 +33,7 @@ pub enum Pages {
 pub struct Options {
     /// The most bytes of a request's body.
     pub body_limit: usize,
-    /// How long a request may take that is no stream and no wait for a run.
+    /// How long an answer may take, or the opening of a stream, beside a wait for a run that was asked for.
     pub timeout: Duration,
     /// How often a stream looks for what other processes wrote where nothing tells it.
     pub poll: Duration,
@@ -47,7 +47,7 @@ pub struct Options {
     pub pages: Pages,
     /// Who is shown the metrics.
     pub metrics: Metrics,
-    /// When streams are to end.
+    /// When streams and waits for runs are to end.
     pub shutdown: Shutdown,
 }
 

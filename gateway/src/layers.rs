@@ -50,8 +50,11 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// The last parts of paths that wait on purpose, and bound that themselves.
-const PATIENT: [&str; 4] = ["/stream", "/join", "/wait", "/cancel"];
+/// The last parts of paths that wait on purpose before they answer.
+const PATIENT: [&str; 2] = ["/join", "/cancel"];
+
+/// How long these wait at most, beside what any request may take.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// A site whose scripts may call this server: `https://app.example`, as browsers spell it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,9 +148,8 @@ fn counted(response: Response, shutdown: Shutdown) -> Response {
 /// Answers in the place of a handler that takes too long.
 async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    if path.is_some_and(|path| PATIENT.iter().any(|last| path.as_str().ends_with(last))) {
-        return next.run(request).await;
-    }
+    let waits = path.is_some_and(|path| PATIENT.iter().any(|last| path.as_str().ends_with(last)));
+    let limit = if waits { limit.saturating_add(LONGEST_WAIT) } else { limit };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

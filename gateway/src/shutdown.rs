@@ -1,4 +1,4 @@
-//! When a server is told to stop: streams, which have no end of their own, end then.
+//! When a server is told to stop: streams, which have no end of their own, end then, and waits for runs are answered.
 
 use std::sync::Arc;
 

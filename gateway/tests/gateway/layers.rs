@@ -95,8 +95,10 @@ async fn a_panic_and_a_time_that_is_over_are_problems() {
         answered(&router, get("/api/usage").header("fail", "panic").body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.kind()), (500, "#internal"));
     assert!(!answer.body.to_string().contains("as asked"));
-    let answer = answered(&router, get("/api/usage").body(Body::empty()).unwrap()).await;
-    assert_eq!((answer.status, answer.kind()), (504, "#timeout"));
+    for path in ["/api/usage", "/api/threads/t/stream"] {
+        let answer = answered(&router, get(path).body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, answer.kind()), (504, "#timeout"), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use axum::http::Method;
 use insta::assert_json_snapshot;
 use pretty_assertions::assert_eq;
+use runledger_gateway::Options;
 use serde_json::{Value, json};
 
 use crate::support::{Server, still};
@@ -186,6 +187,22 @@ async fn a_join_ends_with_its_run() {
     assert_eq!((&joined["status"], &joined["token_usage_by_model"]), (&json!("success"), &json!({})));
     assert_eq!(server.get("alice", &join).await.expect(200), joined);
     assert_eq!(server.get("mallory", &join).await.kind(), "#not_found");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_run_is_answered_before_the_server_stops() {
+    let options = Options::default();
+    let shutdown = options.shutdown.clone();
+    let server = Server::with_options(options);
+    server.admitted("t", "r").await;
+    let waiting = tokio::spawn({
+        let server = server.clone();
+        async move { server.get("alice", &format!("{RUNS}/r/join?timeout=600")).await }
+    });
+    // It waits by then, or sees at once that it must not.
+    tokio::task::yield_now().await;
+    shutdown.begin();
+    assert_eq!(waiting.await.unwrap().expect(202)["status"], "pending");
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ pub(super) async fn join_run(
     Ok((status, shown_whole(&app, &caller.scope, &run).await?).into_response())
 }
 
-/// The run when it has ended, or as it is when the time is over.
+/// The run when it has ended, or as it is when the time is over or the server is about to stop.
 ///
 /// It is looked at when the log has its end or lacks what was removed, not with each event.
 async fn ended(
@@ -165,8 +165,14 @@ async fn ended(
             }
         }
     };
-    match tokio::time::timeout(within, wait).await {
-        Ok(ended) => ended,
-        Err(_) => app.ledger.runs().get(scope, thread, run).await,
+    tokio::select! {
+        ended = tokio::time::timeout(within, wait) => {
+            if let Ok(ended) = ended {
+                return ended;
+            }
+        }
+        // Whoever waits is answered before the server stops.
+        () = app.options.shutdown.begun() => {}
     }
+    app.ledger.runs().get(scope, thread, run).await
 }
