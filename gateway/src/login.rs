@@ -3,8 +3,8 @@
 use axum::Form;
 use axum::Router;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{DefaultBodyLimit, OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, html};
@@ -66,8 +66,7 @@ async fn show(Query(wanted): Query<Wanted>) -> Response {
 async fn log_in(
     State(auth): State<TokenAuth>,
     headers: HeaderMap,
-    uri: Uri,
-    whole: OriginalUri,
+    site: Site,
     form: Result<Form<LogIn>, FormRejection>,
 ) -> Response {
     let Ok(Form(form)) = form else {
@@ -76,7 +75,7 @@ async fn log_in(
     let token = form.token.trim();
     match auth.check(token).await {
         Ok(_) => {
-            let home = Site::of(&uri, Some(&whole)).page("/");
+            let home = site.page("/");
             with_cookie(&headers, token, "", Redirect::to(within(&form.next).unwrap_or(&home)))
         }
         Err(AuthError::Unauthenticated(why)) => page(StatusCode::UNAUTHORIZED, &form.next, &why),
@@ -88,8 +87,8 @@ async fn log_in(
     }
 }
 
-async fn log_out(headers: HeaderMap, uri: Uri, whole: OriginalUri) -> Response {
-    let login = Site::of(&uri, Some(&whole)).page(PATH);
+async fn log_out(headers: HeaderMap, site: Site) -> Response {
+    let login = site.page(PATH);
     with_cookie(&headers, "", "; Max-Age=0", Redirect::to(&login))
 }
 

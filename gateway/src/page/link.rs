@@ -1,8 +1,11 @@
 //! Addresses. Ids are any printable text, so each is one encoded segment; the application may have put the
 //! gateway below a path of its own, so each address begins with that.
 
-use axum::extract::OriginalUri;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::http::Uri;
+use axum::http::request::Parts;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runledger_core::{AgentRunId, ItemId, RunId, ThreadId};
 
@@ -27,7 +30,7 @@ pub(super) fn encoded(text: &str) -> String {
 
 impl Site {
     /// Where a request came from: what the router was given of its path, and all of it.
-    pub(crate) fn of(uri: &Uri, original: Option<&OriginalUri>) -> Self {
+    pub(super) fn of(uri: &Uri, original: Option<&OriginalUri>) -> Self {
         let whole = original.map_or(uri, |OriginalUri(whole)| whole);
         let base = whole.path().strip_suffix(uri.path()).unwrap_or(whole.path()).trim_end_matches('/');
         let here = whole.path_and_query().map_or(whole.path(), |path| path.as_str());
@@ -64,6 +67,14 @@ impl Site {
 
     pub(super) fn agent_run(&self, agent_run: &AgentRunId) -> String {
         format!("{}/agent-runs/{}", self.base, encoded(agent_run.as_str()))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Site {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.uri, parts.extensions.get::<OriginalUri>()))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Runs.
 
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use insta::assert_json_snapshot;
 use pretty_assertions::assert_eq;
-use runledger_gateway::Options;
+use runledger_core::MemoryLedger;
+use runledger_gateway::{Gateway, Options};
 use serde_json::{Value, json};
 
-use crate::support::{Server, still};
+use crate::support::{Believing, Server, answered, still};
 
 const RUNS: &str = "/api/threads/t/runs";
 
@@ -187,6 +189,25 @@ async fn a_join_ends_with_its_run() {
     assert_eq!((&joined["status"], &joined["token_usage_by_model"]), (&json!("success"), &json!({})));
     assert_eq!(server.get("alice", &join).await.expect(200), joined);
     assert_eq!(server.get("mallory", &join).await.kind(), "#not_found");
+}
+
+#[tokio::test]
+async fn a_run_is_where_its_admission_says_whatever_its_ids_are() {
+    let ledger = MemoryLedger::new().ledger();
+    let inner = Gateway::new(ledger, Believing).router();
+    let router = axum::Router::new().nest("/ledger", inner);
+    let ask = async |method: Method, path: &str, body: &Value| {
+        let request = Request::builder().method(method).uri(path).header("authorization", "Bearer alice");
+        let request = request.header("content-type", "application/json");
+        answered(&router, request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    for (thread, run) in [("a/b", "r"), ("a?b", "50%"), ("a#b c", "\u{9879}/\u{e9}")] {
+        let new = json!({"thread_id": thread, "run_id": run});
+        let answer = ask(Method::POST, "/ledger/api/runs", &new).await;
+        let location = answer.header("content-location").unwrap().to_owned();
+        let found = ask(Method::GET, &location, &Value::Null).await.expect(200);
+        assert_eq!((&found["thread_id"], &found["run_id"]), (&json!(thread), &json!(run)), "{location}");
+    }
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use crate::api::problems::Conflict;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Path, ThreadPath};
+use crate::page::link::Site;
 use crate::problem::Problem;
 use crate::wire::WireRun;
 
@@ -278,6 +279,7 @@ pub(super) async fn create_run(
     State(app): State<App>,
     caller: Caller,
     Path(path): Path<ThreadPath>,
+    site: Site,
     headers: HeaderMap,
     Body(body): Body<RawJson>,
 ) -> Result<Response, Problem> {
@@ -287,7 +289,7 @@ pub(super) async fn create_run(
     }
     let key = key_of(&headers, path.thread_id.as_str(), &body)?;
     let new = given.into_run(path.thread_id, key)?;
-    admit(&app, &caller, new).await
+    admit(&app, &caller, &site, new).await
 }
 
 /// Admit a run on a thread that is made for it.
@@ -311,6 +313,7 @@ pub(super) async fn create_run(
 pub(super) async fn create_run_with_thread(
     State(app): State<App>,
     caller: Caller,
+    site: Site,
     headers: HeaderMap,
     Body(body): Body<RawJson>,
 ) -> Result<Response, Problem> {
@@ -322,15 +325,15 @@ pub(super) async fn create_run_with_thread(
     };
     given.if_not_exists = IfNotExists::Create;
     let new = given.into_run(thread_id, key)?;
-    admit(&app, &caller, new).await
+    admit(&app, &caller, &site, new).await
 }
 
-async fn admit(app: &App, caller: &Caller, new: NewRun) -> Result<Response, Problem> {
+async fn admit(app: &App, caller: &Caller, site: &Site, new: NewRun) -> Result<Response, Problem> {
     let admitted = app.ledger.admit(&caller.scope, new).await?;
     let run = admitted.run;
-    let location = format!("/api/threads/{}/runs/{}", run.thread_id, run.run_id);
+    // The endpoints are named as the pages are, below where they are.
+    let location = site.run(&run.thread_id, &run.run_id);
     let mut response = shown_whole(app, &caller.scope, &run).await?.into_response();
-    // Ids with characters that no header takes have no location.
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::CONTENT_LOCATION, location);
     }
