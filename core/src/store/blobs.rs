@@ -24,6 +24,9 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     /// One blob of a thread.
     async fn get(&self, scope: &Scope, thread: &ThreadId, hash: &BlobHash) -> Result<Blob>;
 
+    /// One blob of a thread, without what it holds.
+    async fn entry(&self, scope: &Scope, thread: &ThreadId, hash: &BlobHash) -> Result<BlobEntry>;
+
     /// The blobs of a thread by their hashes, without what they hold: the first `limit` after `after`.
     async fn list(
         &self,

@@ -4,13 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use runledger_core::{BlobEntry, BlobHash, ThreadId};
+use runledger_core::{BlobEntry, BlobHash, MAX_LIMIT, ThreadId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::params::rows_of;
+use super::params::{one_more, rows_of};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Path, Query, ThreadPath};
@@ -85,15 +85,16 @@ async fn list(
     let after = query.cursor.as_deref().map(BlobHash::new).transpose()?;
     let blobs = app.ledger.blobs();
     let limit = rows_of(query.limit)?;
-    let items = blobs.list(&caller.scope, &path.thread_id, after.as_ref(), limit).await?;
-    let next_cursor = match items.last() {
-        Some(last) => {
-            let rest = blobs.list(&caller.scope, &path.thread_id, Some(&last.hash), 1).await?;
-            rest.first().map(|_| last.hash.clone())
-        }
-        None => None,
+    let (scope, thread) = (&caller.scope, &path.thread_id);
+    let mut items = blobs.list(scope, thread, after.as_ref(), one_more(limit)).await?;
+    let has_more = match items.get(limit as usize - 1) {
+        // No list is longer.
+        Some(last) if limit == MAX_LIMIT => !blobs.list(scope, thread, Some(&last.hash), 1).await?.is_empty(),
+        _ => items.len() > limit as usize,
     };
-    Ok(Json(BlobPage { items, has_more: next_cursor.is_some(), next_cursor }))
+    items.truncate(limit as usize);
+    let next_cursor = items.last().filter(|_| has_more).map(|last| last.hash.clone());
+    Ok(Json(BlobPage { items, has_more, next_cursor }))
 }
 
 /// What a blob holds, byte for byte.
@@ -118,18 +119,27 @@ async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let hash = BlobHash::new(&path.hash)?;
-    let blob = app.ledger.blobs().get(&caller.scope, &path.thread_id, &hash).await?;
+    let (scope, thread, blobs) = (&caller.scope, &path.thread_id, app.ledger.blobs());
     let tag = format!("\"{hash}\"");
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
     let is_known = known
         .flat_map(|tags| tags.split(','))
         .map(|known| known.trim().trim_start_matches("W/"))
         .any(|known| known == tag || known == "*");
-    let (sent, ending) = sent_as(&blob.media_type);
+    // What is known already is not read again.
+    let (media_type, bytes) = if is_known {
+        (blobs.entry(scope, thread, &hash).await?.media_type, None)
+    } else {
+        let blob = blobs.get(scope, thread, &hash).await?;
+        (blob.media_type, Some(blob.bytes))
+    };
+    let (sent, ending) = sent_as(&media_type);
     let digits = hash.as_str().trim_start_matches("sha256:");
     let disposition = format!("attachment; filename=\"{digits}.{ending}\"");
-    let mut answer =
-        if is_known { StatusCode::NOT_MODIFIED.into_response() } else { blob.bytes.into_response() };
+    let mut answer = match bytes {
+        None => StatusCode::NOT_MODIFIED.into_response(),
+        Some(bytes) => bytes.into_response(),
+    };
     let headers = answer.headers_mut();
     if !is_known {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(sent));

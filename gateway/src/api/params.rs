@@ -96,6 +96,11 @@ pub(super) fn rows_of(limit: Option<u32>) -> Result<u32, Problem> {
     limit_of("limit", limit, 100, runledger_core::MAX_LIMIT)
 }
 
+/// The limit with which a list is asked, so that what is beyond the page tells that there is more.
+pub(super) fn one_more(limit: u32) -> u32 {
+    (limit + 1).min(runledger_core::MAX_LIMIT)
+}
+
 /// The limit that was asked for, where it is one.
 pub(super) fn limit_of(field: &str, given: Option<u32>, otherwise: u32, most: u32) -> Result<u32, Problem> {
     match given {

@@ -2,14 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use runledger_core::{OwnerId, RunId, SourceId, ThreadId, Timestamp, UsageBy, UsageOf, UsageQuery};
+use runledger_core::{
+    MAX_LIMIT, OwnerId, RunId, SourceId, ThreadId, Timestamp, UsageBy, UsageOf, UsageQuery,
+};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::events::require_run;
-use super::params::rows_of;
+use super::params::{one_more, rows_of};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Path, Query, RunPath, ThreadPath};
@@ -92,11 +94,15 @@ async fn of_run(
     let usage = app.ledger.usage();
     let sums = usage.by_run(scope, thread, run).await?;
     let limit = rows_of(query.limit)?;
-    let calls = usage.list_by_run(scope, thread, run, query.cursor.as_ref(), limit).await?;
-    let has_more = match calls.last() {
-        Some(last) => !usage.list_by_run(scope, thread, run, Some(&last.source_id), 1).await?.is_empty(),
-        None => false,
+    let mut calls = usage.list_by_run(scope, thread, run, query.cursor.as_ref(), one_more(limit)).await?;
+    let has_more = match calls.get(limit as usize - 1) {
+        // No list is longer.
+        Some(last) if limit == MAX_LIMIT => {
+            !usage.list_by_run(scope, thread, run, Some(&last.source_id), 1).await?.is_empty()
+        }
+        _ => calls.len() > limit as usize,
     };
+    calls.truncate(limit as usize);
     let mut told = WireUsage::new(thread, Some(run), &sums);
     told.with_calls(&calls, has_more);
     Ok(Json(told))

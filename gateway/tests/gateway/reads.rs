@@ -1,12 +1,16 @@
 //! What is read of runs: items, turns, usage, agent runs, contexts, questions, texts and blobs.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use axum::http::Method;
 use insta::assert_json_snapshot;
 use pretty_assertions::assert_eq;
 use runledger_core::{
-    Admission, AgentRunId, CallId, Category, Commit, EventDraft, Finish, InteractionId, ItemId, ItemKind,
-    ItemMark, ItemStatus, JournalMark, NewAgentRun, NewInteraction, NewRun, NewThread, Outcome, RawJson,
-    RunId, SourceId, ThreadId, Timestamp, TokenCounts, UsageDraft, offload,
+    Admission, AgentRunId, Applied, Blob, BlobEntry, BlobHash, BlobStore, CallId, Category, Commit, Error,
+    EventDraft, EventType, Finish, InteractionId, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark,
+    Ledger, MemoryLedger, NewAgentRun, NewInteraction, NewRun, NewThread, Outcome, RawJson, RunId, Scope,
+    SourceId, Stores, ThreadId, Timestamp, TokenCounts, UsageDraft, offload,
 };
 use runledger_gateway::Options;
 use serde_json::{Value, json};
@@ -206,6 +210,68 @@ async fn large_parts_are_put_back_or_saved() {
     assert_eq!(server.get("alice", &absent).await.status, 404);
     assert_eq!(server.get("alice", "/api/threads/t/blobs/sha256:0").await.status, 422);
     assert_eq!(server.get("mallory", &path).await.status, 404);
+}
+
+/// Blobs that are listed, and not read.
+#[derive(Debug)]
+struct Unread(Ledger);
+
+#[async_trait]
+impl BlobStore for Unread {
+    async fn get(&self, _: &Scope, _: &ThreadId, _: &BlobHash) -> runledger_core::Result<Blob> {
+        Err(Error::Unavailable { applied: Applied::No, source: "it is not to be read".into() })
+    }
+    async fn entry(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        hash: &BlobHash,
+    ) -> runledger_core::Result<BlobEntry> {
+        self.0.blobs().entry(scope, thread, hash).await
+    }
+    async fn list(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        after: Option<&BlobHash>,
+        limit: u32,
+    ) -> runledger_core::Result<Vec<BlobEntry>> {
+        self.0.blobs().list(scope, thread, after, limit).await
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_known_is_not_read_and_pages_of_blobs_have_each_once() {
+    let memory = MemoryLedger::new();
+    let blobs = Arc::new(Unread(memory.ledger()));
+    let ledger = Ledger::new(Stores { blobs, ..Stores::all(Arc::new(memory)) });
+    let server = Server::over(ledger, Options::default());
+    let (alice, thread) = (owner("alice"), ThreadId::new("t").unwrap());
+    server.ledger.threads().create(&alice, NewThread::new(thread.clone())).await.unwrap();
+    for letter in ["a", "b", "c"] {
+        let (content, blobs) = offload(&raw(&json!({ "text": letter.repeat(40_000) })), 0, 32 << 10).unwrap();
+        let event = EventDraft::new(EventType::new("note").unwrap(), Category::new("note").unwrap(), content);
+        let commit = Commit { blobs, ..Commit::new(thread.clone()).with_events(vec![event]) };
+        server.ledger.events().append(&alice, commit).await.unwrap();
+    }
+    let mut found = Vec::new();
+    let mut path = "/api/threads/t/blobs?limit=2".to_owned();
+    loop {
+        let page = server.get("alice", &path).await.expect(200);
+        found.extend(page["items"].as_array().unwrap().iter().map(|blob| blob["hash"].clone()));
+        assert_eq!(page["has_more"], json!(!page["next_cursor"].is_null()));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/api/threads/t/blobs?limit=2&cursor={cursor}");
+    }
+    let all = server.get("alice", "/api/threads/t/blobs?limit=3").await.expect(200);
+    assert_eq!((found.len(), &all["has_more"]), (3, &json!(false)));
+    let hash = found[0].as_str().unwrap();
+    let path = format!("/api/threads/t/blobs/{hash}");
+    assert_eq!(server.get("alice", &path).await.status, 503);
+    let tag = format!("\"{hash}\"");
+    let known = [("if-none-match", tag.as_str())];
+    assert_eq!(server.ask("alice", Method::GET, &path, &known, &Value::Null).await.status, 304);
+    assert_eq!(server.ask("mallory", Method::GET, &path, &known, &Value::Null).await.status, 404);
 }
 
 #[tokio::test]

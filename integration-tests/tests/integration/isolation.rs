@@ -285,6 +285,7 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
         ("ImportStore::quarantine", kind(imports.quarantine(scope, thread, Vec::new()).await)),
         ("ImportStore::list_quarantined", kind(imports.list_quarantined(scope, thread, None, 10).await)),
         ("BlobStore::get", kind(ledger.blobs().get(scope, thread, &blob).await)),
+        ("BlobStore::entry", kind(ledger.blobs().entry(scope, thread, &blob).await)),
         ("BlobStore::list", kind(ledger.blobs().list(scope, thread, None, 10).await)),
         (
             "SearchStore::index",

@@ -174,6 +174,10 @@ impl BlobStore for Lacking {
         Err(Capability::Blobs.unsupported())
     }
 
+    async fn entry(&self, _: &Scope, _: &ThreadId, _: &BlobHash) -> Result<BlobEntry> {
+        Err(Capability::Blobs.unsupported())
+    }
+
     async fn list(&self, _: &Scope, _: &ThreadId, _: Option<&BlobHash>, _: u32) -> Result<Vec<BlobEntry>> {
         Err(Capability::Blobs.unsupported())
     }

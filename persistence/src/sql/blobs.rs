@@ -7,7 +7,7 @@ use runledger_core::{Blob, BlobEntry, BlobHash, BlobStore, Error, Result, RunId,
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement, Value,
+    QueryTrait, Select, Statement, Value,
 };
 
 use super::{execute, probe, record, records};
@@ -24,6 +24,17 @@ impl BlobStore for Blobs {
     async fn get(&self, scope: &Scope, thread: &ThreadId, hash: &BlobHash) -> Result<Blob> {
         let statement = get(self.0.reader.get_database_backend(), scope, thread, hash);
         match record::<Model, Blob>(&self.0.reader, "to read the blob", statement).await? {
+            Some(found) => Ok(found),
+            None => {
+                probe::require(&self.0.reader, scope, thread).await?;
+                Err(Error::not_found("blob", hash))
+            }
+        }
+    }
+
+    async fn entry(&self, scope: &Scope, thread: &ThreadId, hash: &BlobHash) -> Result<BlobEntry> {
+        let statement = entry(self.0.reader.get_database_backend(), scope, thread, hash);
+        match record::<Listed, BlobEntry>(&self.0.reader, "to look for the blob", statement).await? {
             Some(found) => Ok(found),
             None => {
                 probe::require(&self.0.reader, scope, thread).await?;
@@ -58,6 +69,15 @@ pub(super) fn get(backend: DatabaseBackend, scope: &Scope, thread: &ThreadId, ha
         .build(backend)
 }
 
+pub(super) fn entry(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    thread: &ThreadId,
+    hash: &BlobHash,
+) -> Statement {
+    entries(scope, thread).filter(Column::BlobHash.eq(hash.as_str())).build(backend)
+}
+
 pub(super) fn list(
     backend: DatabaseBackend,
     scope: &Scope,
@@ -65,6 +85,15 @@ pub(super) fn list(
     after: Option<&BlobHash>,
     limit: u32,
 ) -> Statement {
+    let mut select = entries(scope, thread);
+    if let Some(after) = after {
+        select = select.filter(Column::BlobHash.gt(after.as_str()));
+    }
+    select.order_by_asc(Column::BlobHash).limit(u64::from(limit)).build(backend)
+}
+
+/// The blobs of a thread without what they hold.
+fn entries(scope: &Scope, thread: &ThreadId) -> Select<Entity> {
     let of_blob =
         Expr::col((event_blob::Entity, event_blob::Column::BlobHash)).equals((Entity, Column::BlobHash));
     let events = Query::select()
@@ -73,16 +102,12 @@ pub(super) fn list(
         .and_where(event_blob::Column::ThreadId.eq(thread.as_str()))
         .and_where(of_blob)
         .to_owned();
-    let mut select = Entity::find()
+    Entity::find()
         .select_only()
         .columns([Column::BlobHash, Column::MediaType, Column::Bytes])
         .expr_as(Expr::SubQuery(None, Box::new(events.into())), "events")
         .filter(Column::ThreadId.eq(thread.as_str()))
-        .filter(probe::visible(scope, thread));
-    if let Some(after) = after {
-        select = select.filter(Column::BlobHash.gt(after.as_str()));
-    }
-    select.order_by_asc(Column::BlobHash).limit(u64::from(limit)).build(backend)
+        .filter(probe::visible(scope, thread))
 }
 
 /// Whose events went.

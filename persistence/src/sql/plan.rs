@@ -184,6 +184,7 @@ fn large_payloads(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>
         cases.push(Case { reader, statement, table, index, order });
     };
     case("blobs.get", "blobs", "pk", Order::Index, blobs::get(backend, scope, &thread, &hash));
+    case("blobs.entry", "blobs", "pk", Order::Index, blobs::entry(backend, scope, &thread, &hash));
     for after in [None, Some(&hash)] {
         case("blobs.list", "blobs", "pk", Order::Index, blobs::list(backend, scope, &thread, after, 50));
     }

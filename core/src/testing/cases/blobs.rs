@@ -248,6 +248,10 @@ pub async fn a_blob_is_its_threads(ledger: &Ledger) {
     ok(commit(ledger, slim(Commit::new(t.clone()).with_events(vec![note(&text)]))).await);
     assert_eq!(ok(ledger.blobs().list(&alice(), &t, None, 10).await), [entry(&text, 1)]);
     assert_eq!(ok(ledger.blobs().list(&alice(), &u, None, 10).await), []);
+    assert_eq!(ok(ledger.blobs().entry(&alice(), &t, &hash(&text)).await), entry(&text, 1));
+    assert_eq!(kind(ledger.blobs().entry(&alice(), &t, &hash("x")).await), ErrorKind::NotFound);
+    assert_eq!(kind(ledger.blobs().entry(&alice(), &u, &hash(&text)).await), ErrorKind::NotFound);
+    assert_eq!(kind(ledger.blobs().entry(&mallory(), &t, &hash(&text)).await), ErrorKind::NotFound);
     assert_eq!(kind(ledger.blobs().get(&alice(), &u, &hash(&text)).await), ErrorKind::NotFound);
     assert_eq!(kind(ledger.blobs().get(&mallory(), &t, &hash(&text)).await), ErrorKind::NotFound);
     assert_eq!(kind(ledger.blobs().list(&mallory(), &t, None, 10).await), ErrorKind::NotFound);
