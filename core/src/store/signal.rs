@@ -123,10 +123,15 @@ impl AppendSignal {
 
     /// Says that `thread` now ends with `last_seq`, which readers can see.
     pub fn publish(&self, thread: &ThreadId, last_seq: u64) {
+        self.note(thread, last_seq);
+        self.pass_on(thread);
+    }
+
+    /// Says that `thread` was seen to end with `last_seq`: nothing was appended, so no other process is told.
+    pub fn note(&self, thread: &ThreadId, last_seq: u64) {
         if let Some(waiting) = self.threads().waiting.get(thread) {
             waiting.news.send_modify(|news| news.last_seq = last_seq.max(news.last_seq));
         }
-        self.pass_on(thread);
     }
 
     /// Says that something of `thread` changed beside its end: it was deleted, changed hands, lost events.
@@ -364,6 +369,29 @@ mod tests {
             (leaves(), other.join().unwrap())
         });
         assert_eq!(counts, (0, 0));
+    }
+
+    #[derive(Debug, Default)]
+    struct Passed(std::sync::atomic::AtomicUsize);
+
+    impl Relay for Passed {
+        fn pass_on(&self, _: &ThreadId) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_was_only_seen_is_not_passed_on() {
+        let passed = Arc::new(Passed::default());
+        let signal = AppendSignal::with_relay(Arc::<Passed>::clone(&passed));
+        let thread = ThreadId::new("t").unwrap();
+        let mut reader = signal.subscribe(&thread);
+        signal.note(&thread, 3);
+        assert_eq!(reader.news().last_seq, 3);
+        let counted = || passed.0.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(counted(), 0);
+        signal.publish(&thread, 4);
+        assert_eq!(counted(), 1);
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ impl Scene {
         let listener = signal.listen(thread);
         let last_seq = ledger.threads().head(scope, thread).await?.last_seq();
         // From here on deltas know which events they come after.
-        signal.publish(thread, last_seq);
+        signal.note(thread, last_seq);
         Ok(Self { listener, last_seq })
     }
 
