@@ -95,7 +95,7 @@ async fn log_out(headers: HeaderMap, site: Site) -> Response {
 /// The answer with the cookie set. Browsers forget it when they are closed.
 fn with_cookie(headers: &HeaderMap, token: &str, more: &str, answer: Redirect) -> Response {
     // Over plain HTTP not every browser keeps a secure cookie, and on loopback nobody listens in between.
-    let secure = if is_loopback(headers) { "" } else { "; Secure" };
+    let secure = if is_plain_loopback(headers) { "" } else { "; Secure" };
     let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/{secure}{more}");
     let mut answer = answer.into_response();
     // A token that was good has no character that a header may not have.
@@ -105,10 +105,11 @@ fn with_cookie(headers: &HeaderMap, token: &str, more: &str, answer: Redirect) -
     answer
 }
 
-/// Whether the browser asked this machine itself, and no proxy in front of it.
-fn is_loopback(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    host.is_some_and(crate::loopback::is_loopback_host) && !headers.contains_key("x-forwarded-proto")
+/// Whether the form was on a page of this machine without TLS. The browser says so itself: a proxy in front of this
+/// server may ask it under whatever name.
+fn is_plain_loopback(headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    origin.and_then(|origin| origin.strip_prefix("http://")).is_some_and(crate::loopback::is_loopback_host)
 }
 
 /// A path of this server: what names another one is not gone to, nor what no header has.

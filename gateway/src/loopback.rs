@@ -12,6 +12,9 @@ use crate::auth::{Auth, AuthError, Caller};
 
 /// [`Auth`] that lets everyone in who reaches a listener on loopback: everyone on this machine.
 ///
+/// Not behind a proxy: most ask under the address they were given, 127.0.0.1, and so whoever reaches the proxy would be
+/// let in as the system. Use [`TokenAuth`](crate::TokenAuth) there.
+///
 /// For one developer on a machine of their own. A request is refused whose `Host` is not this machine's, so that a
 /// site cannot reach it under a name of its own that leads here; and what a browser sends on behalf of another site is
 /// refused for every [`Auth`].

@@ -41,7 +41,8 @@ pub struct ServeArgs {
     /// Where to listen; port 0 is any that is free.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Ask nobody for a token: everybody on this machine sees and changes everything. Only on a loopback address.
+    /// Ask nobody for a token: everybody on this machine sees and changes everything. Only on a loopback address, and
+    /// never behind a proxy, which would let in everybody who reaches it.
     #[arg(long)]
     pub no_auth: bool,
     /// A site whose scripts may call this server, as `https://app.example`. May be given several times.
@@ -175,8 +176,8 @@ async fn tell(
     let database = runledger_migration::redacted(&args.database.database_url);
     output.note(format!("serving {database}"))?;
     if args.no_auth {
-        let warning =
-            "WARNING: nobody is asked for a token; everybody on this machine sees and changes everything";
+        let warning = "WARNING: nobody is asked for a token; everybody on this machine, and whoever reaches a proxy in front \
+             of it, sees and changes everything";
         output.note(output.style().paint(Tone::Bad, warning))?;
     } else {
         output.note("callers are known by their tokens")?;

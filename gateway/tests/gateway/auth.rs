@@ -123,11 +123,21 @@ async fn a_login_reads_and_changes_nothing() {
     let cookie = came_in.header("set-cookie").unwrap();
     let kept = format!("runledger_token={}", token.reveal());
     assert_eq!(cookie, format!("{kept}; HttpOnly; SameSite=Strict; Path=/; Secure"));
-    let local = [form, ("host", "127.0.0.1:8080")];
-    let request = Request::builder().method(Method::POST).uri("/login");
-    let request = local.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let answer = answered(&door.router, request.body(Body::from(typed)).unwrap()).await;
-    assert!(!answer.header("set-cookie").unwrap().contains("Secure"));
+    // A proxy may ask under a name of this machine; the browser knows where the form was.
+    for (host, origin, is_secure) in [
+        ("127.0.0.1:8080", Some("http://127.0.0.1:8080"), false),
+        ("localhost", Some("http://localhost"), false),
+        ("127.0.0.1:8080", Some("https://ledger.example"), true),
+        ("127.0.0.1:8080", None, true),
+    ] {
+        let request = Request::builder().method(Method::POST).uri("/login").header(form.0, form.1);
+        let request = request.header(header::HOST, host);
+        let request = origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
+        // What a proxy hands on came to another host: only a browser that is here says where it is.
+        let request = request.header("sec-fetch-site", "same-origin");
+        let answer = answered(&door.router, request.body(Body::from(typed)).unwrap()).await;
+        assert_eq!(answer.header("set-cookie").unwrap().contains("Secure"), is_secure, "{host} {origin:?}");
+    }
 
     for method in [Method::GET, Method::HEAD] {
         assert_eq!(door.ask(method, READ, &[("cookie", &kept)], "").await.status, 200);
