@@ -9,6 +9,7 @@ use axum::http::{Method, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use runledger_core::Ledger;
+use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::Auth;
@@ -83,7 +84,12 @@ pub(crate) struct App {
     pub(crate) ledger: Ledger,
     pub(crate) auth: Arc<dyn Auth>,
     pub(crate) options: Arc<Options>,
+    /// Who verifies a thread: each holds a connection of the ledger while its log is read.
+    pub(crate) verifying: Arc<Semaphore>,
 }
+
+/// How many threads are verified at once.
+const VERIFIED_AT_ONCE: usize = 2;
 
 impl App {
     /// Whether the ledger can be asked.
@@ -100,7 +106,12 @@ impl Gateway {
     /// Serves `ledger` to those whom `auth` knows.
     #[must_use]
     pub fn new(ledger: Ledger, auth: impl Auth) -> Self {
-        Self(App { ledger, auth: Arc::new(auth), options: Arc::new(Options::default()) })
+        Self(App {
+            ledger,
+            auth: Arc::new(auth),
+            options: Arc::new(Options::default()),
+            verifying: Arc::new(Semaphore::new(VERIFIED_AT_ONCE)),
+        })
     }
 
     /// With other options.

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use runledger_core::verify::Verified;
 use runledger_core::{Contents, ItemFilter, ItemQuery, ItemSeq, ItemStatus, ListOrder, RunId, SeqRange};
 use serde::{Deserialize, Serialize};
@@ -207,7 +208,8 @@ async fn pending(
 /// Compares what is stored of a thread with itself.
 ///
 /// The index, the counts and the totals are compared with the log and the usage, as they are at one moment. What does not
-/// fit is told as `findings` and is no error. It reads the whole log of the thread.
+/// fit is told as `findings` and is no error. It reads the whole log of the thread, so few are verified at once: 503 while
+/// there are others.
 #[utoipa::path(
     get,
     path = "/threads/{thread_id}/verify",
@@ -221,5 +223,10 @@ async fn verify(
     caller: Caller,
     Path(path): Path<ThreadPath>,
 ) -> Result<Json<Verified>, Problem> {
+    let Ok(_turn) = app.verifying.try_acquire() else {
+        let detail = "other threads are being verified; ask again when they are done";
+        let busy = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
+        return Err(Problem { retryable: true, ..busy });
+    };
     Ok(Json(app.ledger.items().verify(&caller.scope, &path.thread_id).await?))
 }

@@ -133,7 +133,7 @@ async fn a_login_reads_and_changes_nothing() {
         let request = Request::builder().method(Method::POST).uri("/login").header(form.0, form.1);
         let request = request.header(header::HOST, host);
         let request = origin.into_iter().fold(request, |request, origin| request.header("origin", origin));
-        // What a proxy hands on came to another host: only a browser that is here says where it is.
+        // As browsers say of a form of the site itself.
         let request = request.header("sec-fetch-site", "same-origin");
         let answer = answered(&door.router, request.body(Body::from(typed)).unwrap()).await;
         assert_eq!(answer.header("set-cookie").unwrap().contains("Secure"), is_secure, "{host} {origin:?}");

@@ -6,14 +6,17 @@ use async_trait::async_trait;
 use axum::http::Method;
 use insta::assert_json_snapshot;
 use pretty_assertions::assert_eq;
+use runledger_core::verify::{Rebuilt, Verified};
 use runledger_core::{
-    Admission, AgentRunId, Applied, Blob, BlobEntry, BlobHash, BlobStore, CallId, Category, Commit, Error,
-    EventDraft, EventType, Finish, InteractionId, ItemId, ItemKind, ItemMark, ItemStatus, JournalMark,
-    Ledger, MemoryLedger, NewAgentRun, NewInteraction, NewRun, NewThread, Outcome, RawJson, RunId, Scope,
-    SourceId, Stores, ThreadId, Timestamp, TokenCounts, UsageDraft, offload,
+    Admission, AgentRunId, Applied, Blob, BlobEntry, BlobHash, BlobStore, CallId, Category, ClaimedItem,
+    Commit, Error, EventDraft, EventType, Finish, InteractionId, ItemEntry, ItemId, ItemKind, ItemMark,
+    ItemPage, ItemQuery, ItemStatus, ItemStore, JournalMark, Ledger, MemoryLedger, NewAgentRun,
+    NewInteraction, NewRun, NewThread, Outcome, RawJson, RunId, Scope, SourceId, Stores, ThreadId, Timestamp,
+    TokenCounts, TurnPage, TurnQuery, UsageDraft, offload,
 };
 use runledger_gateway::Options;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::support::{Server, owner};
 
@@ -210,6 +213,97 @@ async fn large_parts_are_put_back_or_saved() {
     assert_eq!(server.get("alice", &absent).await.status, 404);
     assert_eq!(server.get("alice", "/api/threads/t/blobs/sha256:0").await.status, 422);
     assert_eq!(server.get("mallory", &path).await.status, 404);
+}
+
+/// Threads whose verification does not end before it is told to.
+#[derive(Debug)]
+struct Slow(Ledger, Semaphore);
+
+#[async_trait]
+impl ItemStore for Slow {
+    async fn get(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        item: &ItemId,
+    ) -> runledger_core::Result<ItemEntry> {
+        self.0.items().get(scope, thread, run, item).await
+    }
+    async fn read(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        items: &[ItemId],
+    ) -> runledger_core::Result<ItemPage> {
+        self.0.items().read(scope, thread, run, items).await
+    }
+    async fn page(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        query: &ItemQuery,
+    ) -> runledger_core::Result<ItemPage> {
+        self.0.items().page(scope, thread, query).await
+    }
+    async fn turns(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        query: &TurnQuery,
+    ) -> runledger_core::Result<TurnPage> {
+        self.0.items().turns(scope, thread, query).await
+    }
+    async fn claim(
+        &self,
+        scope: &Scope,
+        thread: &ThreadId,
+        run: &RunId,
+        item: &ItemId,
+        epoch: u64,
+    ) -> runledger_core::Result<ClaimedItem> {
+        self.0.items().claim(scope, thread, run, item, epoch).await
+    }
+    async fn rebuild(&self, scope: &Scope, thread: &ThreadId) -> runledger_core::Result<Rebuilt> {
+        self.0.items().rebuild(scope, thread).await
+    }
+    async fn verify(&self, scope: &Scope, thread: &ThreadId) -> runledger_core::Result<Verified> {
+        drop(self.1.acquire().await.unwrap());
+        self.0.items().verify(scope, thread).await
+    }
+}
+
+#[tokio::test]
+async fn few_threads_are_verified_at_once() {
+    let memory = MemoryLedger::new();
+    let slow = Arc::new(Slow(memory.ledger(), Semaphore::new(0)));
+    let items = Arc::<Slow>::clone(&slow);
+    let ledger = Ledger::new(Stores { items, ..Stores::all(Arc::new(memory)) });
+    let server = Server::over(ledger, Options::default());
+    let thread = NewThread::new(ThreadId::new("t").unwrap());
+    server.ledger.threads().create(&owner("alice"), thread).await.unwrap();
+    let asked: Vec<_> = (0..3)
+        .map(|_| {
+            let server = server.clone();
+            tokio::spawn(async move { server.get("alice", "/api/threads/t/verify").await })
+        })
+        .collect();
+    // One of them is not let in, whichever comes last; only then are the others told to go on.
+    while !asked.iter().any(tokio::task::JoinHandle::is_finished) {
+        tokio::task::yield_now().await;
+    }
+    slow.1.add_permits(1);
+    let mut statuses = Vec::new();
+    for one in asked {
+        let answer = one.await.unwrap();
+        let retry = (answer.status == 503).then(|| answer.header("retry-after").map(str::to_owned));
+        assert!(retry.is_none_or(|after| after.is_some() && answer.body["retryable"] == json!(true)));
+        statuses.push(answer.status);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503]);
+    server.get("alice", "/api/threads/t/verify").await.expect(200);
 }
 
 /// Blobs that are listed, and not read.
