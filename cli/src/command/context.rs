@@ -159,7 +159,7 @@ pub(crate) async fn compact(args: &CompactArgs, ledger: &Ledger, output: &mut Ou
         None
     } else {
         let fold = Fold::estimated(&window, run, seqs.clone(), &note);
-        Some(ledger.fold(&scope, fold).await?)
+        Some(ledger.fold_window(&scope, &window, fold).await?)
     };
     if args.reader.json {
         return output.json(&WireFold {

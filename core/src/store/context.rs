@@ -13,7 +13,7 @@ use crate::record::{
 };
 use crate::view::context::{ContextMessage, ContextWindow, estimated_tokens};
 use crate::{
-    Category, ErrorKind, ItemId, RawJson, Result, RunId, Scope, SeqPage, SeqRange, ThreadId, Timestamp,
+    Category, Error, ErrorKind, ItemId, RawJson, Result, RunId, Scope, SeqPage, SeqRange, ThreadId, Timestamp,
 };
 
 /// Reads context windows. They are folded by [`Ledger::fold`](super::Ledger::fold).
@@ -112,9 +112,18 @@ impl Ledger {
     /// `Conflict` where another fold came first: load the window again and choose anew. `InvalidInput`
     /// where a seq is not in the window, or a tool call would be parted from its result.
     pub async fn fold(&self, scope: &Scope, fold: Fold) -> Result<Compaction> {
+        let window = self.context().load(scope, &fold.thread_id).await?;
+        self.fold_window(scope, &window, fold).await
+    }
+
+    /// The same for whoever has just loaded the window, and so need not have it loaded again. `InvalidInput` where it
+    /// is another thread's.
+    pub async fn fold_window(&self, scope: &Scope, window: &ContextWindow, fold: Fold) -> Result<Compaction> {
         let (thread, item) = (fold.thread_id.clone(), fold.item_id.clone());
-        let window = self.context().load(scope, &thread).await?;
-        if let Some(stored) = self.folded_before(scope, &window, &item).await? {
+        if window.thread_id != thread {
+            return Err(Error::invalid("thread_id", "is not that of the window"));
+        }
+        if let Some(stored) = self.folded_before(scope, window, &item).await? {
             return Ok(stored);
         }
         // Before the seqs: of another window, they may not be there any more.

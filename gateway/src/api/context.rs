@@ -168,5 +168,5 @@ async fn compact(
     fold.after_tokens = wanted.after_tokens.unwrap_or(fold.after_tokens);
     fold.epoch = wanted.epoch;
     fold.round_index = wanted.round_index;
-    Ok(Json(app.ledger.fold(&caller.scope, fold).await?))
+    Ok(Json(app.ledger.fold_window(&caller.scope, &window, fold).await?))
 }

@@ -206,10 +206,16 @@ pub async fn one_of_many_folds_is_stored(ledger: &Ledger) {
 pub async fn a_repeated_fold_is_answered(ledger: &Ledger) {
     let run = running(ledger).await;
     append(ledger, &run, ["u1", "u2", "u3"].map(user).to_vec()).await;
-    let wanted = folding(&window(ledger, &run).await, &run, &[1, 2]);
-    let first = ok(ledger.fold(&Scope::System, wanted.clone()).await);
-    assert_eq!(ok(ledger.fold(&Scope::System, wanted).await), first);
+    let loaded = window(ledger, &run).await;
+    let wanted = folding(&loaded, &run, &[1, 2]);
+    let first = ok(ledger.fold_window(&Scope::System, &loaded, wanted.clone()).await);
+    assert_eq!(ok(ledger.fold(&Scope::System, wanted.clone()).await), first);
+    // Also by who has not seen that it was.
+    assert_eq!(ok(ledger.fold_window(&Scope::System, &loaded, wanted.clone()).await), first);
     assert_eq!(seqs(&window(ledger, &run).await), [4, 3]);
+    let other = crate::view::context::ContextWindow { thread_id: thread_id("other"), ..loaded };
+    let refused = ledger.fold_window(&Scope::System, &other, wanted).await;
+    assert_eq!(kind(refused), ErrorKind::InvalidInput);
 }
 
 /// What is appended between the look at a window and its fold comes after it.
