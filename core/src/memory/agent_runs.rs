@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 
 use crate::record::{AgentRun, AgentRunStatus, AgentRunSummary, AgentUsage, FoldedSteps, NewAgentRun, Run};
-use crate::store::{AgentRunFilter, RecordedAgentRun, StoredAgentRun, Unfolded, require_system};
+use crate::store::{
+    AgentRunFilter, AgentRunStanding, RecordedAgentRun, StoredAgentRun, Unfolded, require_system,
+};
 use crate::{AgentRunId, Cursor, Error, ListRange, Page, Result, Scope};
 
 use super::MemoryLedger;
@@ -31,6 +33,17 @@ impl MemoryLedger {
 
     pub(super) fn agent_run_now(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<StoredAgentRun> {
         self.state().agent_run(scope, agent_run).cloned()
+    }
+
+    pub(super) fn agent_run_standing_now(
+        &self,
+        scope: &Scope,
+        agent_run: &AgentRunId,
+    ) -> Result<AgentRunStanding> {
+        let state = self.state();
+        let stored = state.agent_run(scope, agent_run)?;
+        let steps = stored.folded.then_some(stored.agent_run.steps.len() as u64);
+        Ok(AgentRunStanding { summary: stored.agent_run.clone().into_summary(), steps })
     }
 
     pub(super) fn list_agent_runs_now(

@@ -13,11 +13,11 @@ use crate::record::{
     UsageRecord, UsageSum, Visibility,
 };
 use crate::store::{
-    AgentRunFilter, AgentRunStore, AppendSignal, Claimable, ClaimedItem, Contents, ContextStore, Deleted,
-    Deletion, DeletionFilter, Erased, Erasure, EventFilter, EventStore, InteractionFilter, InteractionStore,
-    ItemPage, ItemQuery, ItemStore, PutIfAbsent, RecordedAgentRun, Reservation, Reserve, RunFilter, RunStore,
-    RunVisibility, StoredAgentRun, Sweep, ThreadFilter, ThreadStore, TurnPage, TurnQuery, Unfolded,
-    UsageQuery, UsageStore,
+    AgentRunFilter, AgentRunStanding, AgentRunStore, AppendSignal, Claimable, ClaimedItem, Contents,
+    ContextStore, Deleted, Deletion, DeletionFilter, Erased, Erasure, EventFilter, EventStore,
+    InteractionFilter, InteractionStore, ItemPage, ItemQuery, ItemStore, PutIfAbsent, RecordedAgentRun,
+    Reservation, Reserve, RunFilter, RunStore, RunVisibility, StoredAgentRun, Sweep, ThreadFilter,
+    ThreadStore, TurnPage, TurnQuery, Unfolded, UsageQuery, UsageStore,
 };
 use crate::verify::{self, Rebuilt, Verified};
 use crate::view::context::ContextWindow;
@@ -428,6 +428,10 @@ impl AgentRunStore for MemoryLedger {
 
     async fn get(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<StoredAgentRun> {
         self.agent_run_now(scope, agent_run)
+    }
+
+    async fn standing(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<AgentRunStanding> {
+        self.agent_run_standing_now(scope, agent_run)
     }
 
     async fn list(

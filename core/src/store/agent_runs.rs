@@ -86,6 +86,23 @@ pub struct StoredAgentRun {
     pub folded: bool,
 }
 
+/// Where an agent run stands, without what may be large of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRunStanding {
+    /// The agent run as lists have it. Until its steps are folded its model and usage are not what it came to.
+    pub summary: AgentRunSummary,
+    /// How many steps are stored with it; `None` where they are in the log.
+    pub steps: Option<u64>,
+}
+
+impl AgentRunStanding {
+    /// Whether its steps have been folded out of the log, or were recorded with it.
+    #[must_use]
+    pub fn is_folded(&self) -> bool {
+        self.steps.is_some()
+    }
+}
+
 /// Keeps agent runs. Those with a run are written by its admission and its end; what is read of them
 /// whole is [`Ledger::agent_run`](super::Ledger::agent_run).
 #[async_trait]
@@ -100,6 +117,9 @@ pub trait AgentRunStore: fmt::Debug + Send + Sync + 'static {
 
     /// What is stored of an agent run.
     async fn get(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<StoredAgentRun>;
+
+    /// Where an agent run stands; its output and steps are not read.
+    async fn standing(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<AgentRunStanding>;
 
     /// Agent runs, newest first, without output and steps.
     async fn list(

@@ -30,7 +30,9 @@ mod transcript;
 mod usage;
 mod watch;
 
-pub use agent_runs::{AgentMatch, AgentRunFilter, AgentRunStore, RecordedAgentRun, StoredAgentRun, Unfolded};
+pub use agent_runs::{
+    AgentMatch, AgentRunFilter, AgentRunStanding, AgentRunStore, RecordedAgentRun, StoredAgentRun, Unfolded,
+};
 pub use api_tokens::{ApiTokenFilter, ApiTokenStore};
 pub use blobs::BlobStore;
 pub use capabilities::{Capabilities, Capability};

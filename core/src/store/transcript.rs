@@ -1,14 +1,15 @@
 //! Agent runs whole: what is stored of them, or what the log says while that is not folded.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 
 use super::tail::pause_after;
-use super::{EventFilter, Ledger, StoredAgentRun, TailItem};
-use crate::record::{AgentRun, AgentRunStatus, AgentStep, AgentUsage, FoldedSteps, MAX_STEPS_BYTES};
+use super::{AgentRunStanding, EventFilter, Ledger, TailItem};
+use crate::record::{
+    AgentRun, AgentRunStatus, AgentRunSummary, AgentStep, AgentUsage, FoldedSteps, MAX_STEPS_BYTES,
+};
 use crate::view::transcript::{MAX_STEP_BYTES, Transcript};
 use crate::{AgentRunId, Error, ErrorKind, MAX_LIMIT, Result, RunId, Scope, SeqRange, ThreadId};
 
@@ -34,10 +35,15 @@ impl Ledger {
     /// A transcript of more than [`MAX_STEPS_BYTES`] has its payloads cut further.
     pub async fn agent_run(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<AgentRun> {
         let stored = self.agent_runs().get(scope, agent_run).await?;
-        match self.unfolded(&stored) {
+        if stored.folded {
+            return Ok(stored.agent_run);
+        }
+        let summary = stored.agent_run.clone().into_summary();
+        let standing = AgentRunStanding { summary, steps: None };
+        match self.unfolded(&standing) {
             None => Ok(stored.agent_run),
             Some((thread, run)) => {
-                let folded = match self.transcribed(scope, &stored, &thread, &run).await {
+                let folded = match self.transcribed(scope, &standing, &thread, &run).await {
                     Ok(folded) => folded,
                     // Events may be gone as soon as they are folded.
                     Err(error) => return self.folded_since(scope, agent_run, error).await,
@@ -56,15 +62,15 @@ impl Ledger {
     /// Stores the transcript of an agent run that has ended with its row, and says whether this call did: it
     /// is done once. `Conflict` where the agent run goes on.
     pub async fn fold_agent_run(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<bool> {
-        let stored = self.agent_runs().get(scope, agent_run).await?;
+        let stored = self.agent_runs().standing(scope, agent_run).await?;
         let Some((thread, run)) = self.unfolded(&stored) else { return Ok(false) };
-        if stored.agent_run.status.is_running() {
-            return Err(Error::conflict("agent run status", "ended", &stored.agent_run.status));
+        if stored.summary.status.is_running() {
+            return Err(Error::conflict("agent run status", "ended", &stored.summary.status));
         }
         let folded = match self.transcribed(scope, &stored, &thread, &run).await {
             Ok(folded) => folded,
             // Its run was deleted: there is nothing left to be read.
-            Err(error) if error.kind() == ErrorKind::NotFound => nothing_left(&stored.agent_run),
+            Err(error) if error.kind() == ErrorKind::NotFound => nothing_left(&stored.summary),
             Err(error) => return Err(error),
         };
         self.agent_runs().fold(scope, agent_run, folded).await
@@ -120,11 +126,11 @@ impl Ledger {
         after: Option<u64>,
         poll: Duration,
     ) -> Result<BoxStream<'static, Result<AgentStep>>> {
-        let stored = self.agent_runs().get(scope, agent_run).await?;
+        let stored = self.agent_runs().standing(scope, agent_run).await?;
         let is_wanted = move |step: &AgentStep| after.is_none_or(|after| step.index > after);
         let Some((thread, run)) = self.unfolded(&stored) else {
-            let steps = stored.agent_run.steps.into_iter().filter(is_wanted).map(Ok);
-            return Ok(stream::iter(steps.collect::<VecDeque<_>>()).boxed());
+            let steps = self.agent_runs().get(scope, agent_run).await?.agent_run.steps;
+            return Ok(stream::iter(steps.into_iter().filter(is_wanted).map(Ok)).boxed());
         };
         let first = self.runs().get(scope, &thread, &run).await?.first_seq.unwrap_or(1);
         let tail = self.tail(scope.clone(), thread, first.saturating_sub(1), poll);
@@ -143,18 +149,18 @@ impl Ledger {
     }
 
     /// The run whose events are the transcript, where that is not stored.
-    fn unfolded(&self, stored: &StoredAgentRun) -> Option<(ThreadId, RunId)> {
-        if stored.folded {
+    fn unfolded(&self, stored: &AgentRunStanding) -> Option<(ThreadId, RunId)> {
+        if stored.is_folded() {
             return None;
         }
-        Some((stored.agent_run.thread_id.clone()?, stored.agent_run.run_id.clone()?))
+        Some((stored.summary.thread_id.clone()?, stored.summary.run_id.clone()?))
     }
 
     /// What the log says of an agent run, in pages, however long it is.
     async fn transcribed(
         &self,
         scope: &Scope,
-        stored: &StoredAgentRun,
+        stored: &AgentRunStanding,
         thread: &ThreadId,
         run: &RunId,
     ) -> Result<FoldedSteps> {
@@ -185,12 +191,12 @@ impl Ledger {
                     break;
                 }
             }
-            let completed = stored.agent_run.status == AgentRunStatus::Completed;
+            let completed = stored.summary.status == AgentRunStatus::Completed;
             return Ok(FoldedSteps {
                 output: transcript.output().filter(|_| completed).map(str::to_owned),
                 confidence: transcript.confidence().filter(|_| completed),
                 usage: transcript.usage(&totals),
-                model: totals.model_name.or_else(|| stored.agent_run.model.clone()),
+                model: totals.model_name.or_else(|| stored.summary.model.clone()),
                 steps,
             });
         }
@@ -252,7 +258,7 @@ impl Following {
     async fn look(&mut self) -> Result<()> {
         let mut failures = 0;
         let stored = loop {
-            match self.ledger.agent_runs().get(&self.scope, &self.agent_run).await {
+            match self.ledger.agent_runs().standing(&self.scope, &self.agent_run).await {
                 Err(error) if error.is_retryable() && !self.ledger.events().signal().is_closed() => {
                     tokio::time::sleep(pause_after(failures)).await;
                     failures += 1;
@@ -260,7 +266,8 @@ impl Following {
                 stored => break stored?,
             }
         };
-        if stored.folded {
+        if stored.is_folded() {
+            let stored = self.ledger.agent_runs().get(&self.scope, &self.agent_run).await?;
             let mut steps = stored.agent_run.steps;
             let told = usize::try_from(self.told).map_or(steps.len(), |told| told.min(steps.len()));
             self.source = Source::Stored(steps.split_off(told).into_iter());
@@ -270,7 +277,7 @@ impl Following {
 }
 
 /// The transcript of an agent run whose log is gone.
-fn nothing_left(agent_run: &AgentRun) -> FoldedSteps {
+fn nothing_left(agent_run: &AgentRunSummary) -> FoldedSteps {
     let latency_ms = agent_run.finished_at.map(|at| at.millis_since(agent_run.started_at));
     FoldedSteps {
         output: None,

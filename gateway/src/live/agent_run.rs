@@ -60,12 +60,12 @@ pub(super) async fn stream_agent_run(
     let App { ledger, options, .. } = app;
     let scope = audience.scope.clone();
     let after = seen.or(after_index);
-    let stored = ledger.agent_runs().get(&scope, &agent_run).await?;
-    if let Some(after) = after.filter(|after| stored.folded && *after >= stored.agent_run.steps.len() as u64)
+    let standing = ledger.agent_runs().standing(&scope, &agent_run).await?;
+    if let (Some(after), Some(steps)) = (after, standing.steps)
+        && after >= steps
     {
         let field = if seen.is_some() { "Last-Event-ID" } else { "after_index" };
-        let reason = format!("is {after}, and the agent run has {} steps", stored.agent_run.steps.len());
-        return Err(Problem::invalid(field, reason));
+        return Err(Problem::invalid(field, format!("is {after}, and the agent run has {steps} steps")));
     }
     let steps = ledger.follow_steps(&scope, &agent_run, after, options.poll).await?;
     let reader = StepReader { ledger, scope, agent_run, steps: Some(steps) };
@@ -105,16 +105,17 @@ impl StepReader {
                 folded => break folded,
             }
         };
-        let stored = self.ledger.agent_runs().get(&self.scope, &self.agent_run).await?;
+        let standing = self.ledger.agent_runs().standing(&self.scope, &self.agent_run).await?;
+        let persisted = standing.is_folded();
         let reason = || match folded {
             Ok(_) => "its transcript is in the log only".to_owned(),
             Err(error) => error.to_string(),
         };
         Ok(AgentRunEnd {
             agent_run_id: self.agent_run.clone(),
-            status: stored.agent_run.status,
-            persisted: stored.folded,
-            reason: if stored.folded { None } else { Some(reason()) },
+            status: standing.summary.status,
+            persisted,
+            reason: if persisted { None } else { Some(reason()) },
         })
     }
 }

@@ -15,8 +15,8 @@
 //! of its own, for what is new is another place each time. A client closes at `end`; one that comes again is told the
 //! end again.
 //!
-//! A stream reads on when its client has taken what was sent, so it holds one page of a log and a bounded number of
-//! deltas, however slow the client is.
+//! A stream reads on when its client has taken what was sent, so it holds one page of a log, or the steps that an
+//! agent run is stored with, and a bounded number of deltas, however slow the client is.
 
 mod agent_run;
 mod audience;

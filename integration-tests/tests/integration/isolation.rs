@@ -192,6 +192,7 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
     BTreeMap::from([
         ("AgentRunStore::get", kind(agent_runs.get(scope, &agent_run).await)),
         // Was checked to be empty above.
+        ("AgentRunStore::standing", kind(agent_runs.standing(scope, &agent_run).await)),
         ("AgentRunStore::list", None),
         ("AgentRunStore::fold", kind(agent_runs.fold(scope, &agent_run, folded).await)),
         ("AgentRunStore::list_unfolded", kind(agent_runs.list_unfolded(scope, None, 10).await)),

@@ -8,15 +8,16 @@ use runledger_core::verify::{Rebuilt, Verified};
 use runledger_core::view::context::ContextWindow;
 use runledger_core::view::search::SearchQuery;
 use runledger_core::{
-    AgentRun, AgentRunFilter, AgentRunId, AgentRunStore, AgentRunSummary, ApiToken, ApiTokenFilter,
-    ApiTokenId, ApiTokenStore, Blob, BlobEntry, BlobHash, BlobStore, CancelAction, Capability, Claimable,
-    ClaimedItem, Compaction, ContextStore, Error, Feedback, FeedbackFilter, FeedbackId, FeedbackPatch,
-    FeedbackStats, FeedbackStore, FoldedSteps, ImportCursor, ImportSource, ImportStore, IndexBudget, Indexed,
-    Interaction, InteractionFilter, InteractionId, InteractionStore, ItemEntry, ItemId, ItemPage, ItemQuery,
-    ItemStore, Lease, ListRange, NewFeedback, Page, QuarantineId, Quarantined, RecordedAgentRun, Reservation,
-    Reserve, Result, Run, RunFilter, RunId, RunStore, Scope, SearchFilter, SearchPage, SearchStore, SeqPage,
-    SeqRange, SourceId, StoredAgentRun, Sweep, ThreadId, Timestamp, TurnPage, TurnQuery, Unfolded,
-    UsageBreakdown, UsageQuery, UsageRecord, UsageStore, UsageSum, Visibility, WorkerId,
+    AgentRun, AgentRunFilter, AgentRunId, AgentRunStanding, AgentRunStore, AgentRunSummary, ApiToken,
+    ApiTokenFilter, ApiTokenId, ApiTokenStore, Blob, BlobEntry, BlobHash, BlobStore, CancelAction,
+    Capability, Claimable, ClaimedItem, Compaction, ContextStore, Error, Feedback, FeedbackFilter,
+    FeedbackId, FeedbackPatch, FeedbackStats, FeedbackStore, FoldedSteps, ImportCursor, ImportSource,
+    ImportStore, IndexBudget, Indexed, Interaction, InteractionFilter, InteractionId, InteractionStore,
+    ItemEntry, ItemId, ItemPage, ItemQuery, ItemStore, Lease, ListRange, NewFeedback, Page, QuarantineId,
+    Quarantined, RecordedAgentRun, Reservation, Reserve, Result, Run, RunFilter, RunId, RunStore, Scope,
+    SearchFilter, SearchPage, SearchStore, SeqPage, SeqRange, SourceId, StoredAgentRun, Sweep, ThreadId,
+    Timestamp, TurnPage, TurnQuery, Unfolded, UsageBreakdown, UsageQuery, UsageRecord, UsageStore, UsageSum,
+    Visibility, WorkerId,
 };
 
 /// Answers everything with [`Error::Unsupported`].
@@ -190,6 +191,10 @@ impl AgentRunStore for Lacking {
     }
 
     async fn get(&self, _: &Scope, _: &AgentRunId) -> Result<StoredAgentRun> {
+        Err(no_sessions())
+    }
+
+    async fn standing(&self, _: &Scope, _: &AgentRunId) -> Result<AgentRunStanding> {
         Err(no_sessions())
     }
 

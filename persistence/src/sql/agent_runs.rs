@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use runledger_core::{
-    AgentMatch, AgentRun, AgentRunFilter, AgentRunId, AgentRunStatus, AgentRunStore, AgentRunSummary, Cursor,
-    Error, FoldedSteps, ListRange, OwnerId, Page, RecordedAgentRun, Result, RunId, SUMMARY_GOAL_CHARS, Scope,
-    StoredAgentRun, ThreadId, Unfolded, require_system,
+    AgentMatch, AgentRun, AgentRunFilter, AgentRunId, AgentRunStanding, AgentRunStatus, AgentRunStore,
+    AgentRunSummary, Cursor, Error, FoldedSteps, ListRange, OwnerId, Page, RecordedAgentRun, Result, RunId,
+    SUMMARY_GOAL_CHARS, Scope, StoredAgentRun, ThreadId, Unfolded, require_system,
 };
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Func, OnConflict, Query};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, Select, Statement,
 };
 
 use super::{execute, position, record, records, rows, signed, unreadable};
@@ -38,6 +38,18 @@ impl AgentRunStore for AgentRuns {
 
     async fn get(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<StoredAgentRun> {
         read(&self.0.reader, scope, agent_run).await
+    }
+
+    async fn standing(&self, scope: &Scope, agent_run: &AgentRunId) -> Result<AgentRunStanding> {
+        let reader = &self.0.reader;
+        let statement = standing_statement(reader.get_database_backend(), scope, agent_run);
+        let found = rows(reader, "to look at the agent run", statement).await?;
+        let row = found.first().ok_or_else(|| Error::not_found("agent run", agent_run))?;
+        let steps = row.try_get::<Option<i64>>("", STEPS).map_err(unreadable)?;
+        Ok(AgentRunStanding {
+            summary: Listed::from_query_result(row, "").map_err(unreadable)?.try_into()?,
+            steps: steps.map(u64::try_from).transpose().unwrap_or_default(),
+        })
     }
 
     async fn list(
@@ -104,6 +116,62 @@ pub(super) fn get_statement(backend: DatabaseBackend, scope: &Scope, agent_run: 
         None => select,
     }
     .build(backend)
+}
+
+/// How many steps are stored.
+const STEPS: &str = "step_count";
+
+/// The statement that reads where one agent run stands.
+pub(super) fn standing_statement(
+    backend: DatabaseBackend,
+    scope: &Scope,
+    agent_run: &AgentRunId,
+) -> Statement {
+    let counted = match backend {
+        DatabaseBackend::Postgres => r#"CAST(jsonb_array_length("agent_runs"."steps") AS bigint)"#,
+        _ => r#"json_array_length("agent_runs"."steps")"#,
+    };
+    let select =
+        as_listed().column_as(Expr::cust(counted), STEPS).filter(Column::AgentRunId.eq(agent_run.as_str()));
+    match scope.owner() {
+        Some(owner) => select.filter(Column::OwnerId.eq(owner.as_str())),
+        None => select,
+    }
+    .build(backend)
+}
+
+/// What lists have of agent runs.
+fn as_listed() -> Select<Entity> {
+    let goal = Func::cust("substr").args([
+        Expr::col(Column::Goal),
+        Expr::cust("1"),
+        Expr::cust(SUMMARY_GOAL_CHARS.to_string()),
+    ]);
+    Entity::find()
+        .select_only()
+        .columns([
+            Column::AgentRunId,
+            Column::Agent,
+            Column::OwnerId,
+            Column::SubjectId,
+            Column::ThreadId,
+            Column::RunId,
+            Column::ParentAgentRunId,
+            Column::Status,
+            Column::Iterations,
+            Column::ToolCalls,
+            Column::InputTokens,
+            Column::OutputTokens,
+            Column::CostNanos,
+            Column::LatencyMs,
+            Column::Model,
+            Column::Confidence,
+            Column::Error,
+            Column::StartedAt,
+            Column::FinishedAt,
+            Column::CreatedAt,
+        ])
+        .column_as(Expr::from(goal), "goal")
 }
 
 async fn read(
@@ -246,36 +314,7 @@ pub(super) fn list(
     range: &ListRange,
     limit: u32,
 ) -> Result<Statement> {
-    let goal = Func::cust("substr").args([
-        Expr::col(Column::Goal),
-        Expr::cust("1"),
-        Expr::cust(SUMMARY_GOAL_CHARS.to_string()),
-    ]);
-    let mut select = Entity::find()
-        .select_only()
-        .columns([
-            Column::AgentRunId,
-            Column::Agent,
-            Column::OwnerId,
-            Column::SubjectId,
-            Column::ThreadId,
-            Column::RunId,
-            Column::ParentAgentRunId,
-            Column::Status,
-            Column::Iterations,
-            Column::ToolCalls,
-            Column::InputTokens,
-            Column::OutputTokens,
-            Column::CostNanos,
-            Column::LatencyMs,
-            Column::Model,
-            Column::Confidence,
-            Column::Error,
-            Column::StartedAt,
-            Column::FinishedAt,
-            Column::CreatedAt,
-        ])
-        .column_as(Expr::from(goal), "goal");
+    let mut select = as_listed();
     if let Some(owner) = scope.owner() {
         select = select.filter(Column::OwnerId.eq(owner.as_str()));
     }

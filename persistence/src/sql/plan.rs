@@ -479,6 +479,8 @@ fn runs_of_agents(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>
         cases.push(Case { reader, statement, table: "agent_runs", index, order });
     };
     case("agent_runs.get", "pk", Order::Index, agent_runs::get_statement(backend, scope, &id));
+    let statement = agent_runs::standing_statement(backend, scope, &id);
+    case("agent_runs.standing", "pk", Order::Index, statement);
     case("agent_runs, standing", "pk", Order::Index, agent_runs::where_it_stands(backend, scope, &id));
     let (index, of_all) = if owned {
         ("ix_agent_runs_owner_created", Order::Index)

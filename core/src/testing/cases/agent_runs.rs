@@ -4,10 +4,10 @@ use pretty_assertions::assert_eq;
 
 use crate::testing::build::*;
 use crate::{
-    Admission, AgentMatch, AgentRun, AgentRunFilter, AgentRunId, AgentRunRecord, AgentRunStatus,
-    AgentRunSummary, AgentStep, AgentUsage, BudgetLimit, Claim, ErrorKind, EventDraft, EventType, Finish,
-    FoldedSteps, ItemStatus, Ledger, ListRange, NewAgentRun, NewRun, Outcome, RawJson, Scope, StepKind,
-    TokenCounts, event_type,
+    Admission, AgentMatch, AgentRun, AgentRunFilter, AgentRunId, AgentRunRecord, AgentRunStanding,
+    AgentRunStatus, AgentRunSummary, AgentStep, AgentUsage, BudgetLimit, Claim, ErrorKind, EventDraft,
+    EventType, Finish, FoldedSteps, ItemStatus, Ledger, ListRange, NewAgentRun, NewRun, Outcome, RawJson,
+    Scope, StepKind, TokenCounts, event_type,
 };
 
 fn agent_run_id(id: &str) -> AgentRunId {
@@ -270,7 +270,10 @@ pub async fn live_and_stored_steps_are_the_same(ledger: &Ledger) {
     assert_eq!((live.usage.iterations, live.usage.tool_calls, live.usage.input_tokens), (1, 1, 100));
     assert_eq!(kind(ledger.fold_agent_run(&alice(), &id).await), ErrorKind::Conflict);
     let row = ok(ledger.agent_runs().get(&alice(), &id).await);
-    assert_eq!((row.folded, row.agent_run.steps), (false, Vec::new()));
+    assert_eq!((row.folded, &row.agent_run.steps), (false, &Vec::new()));
+    let summary = row.agent_run.into_summary();
+    let standing = ok(ledger.agent_runs().standing(&alice(), &id).await);
+    assert_eq!(standing, AgentRunStanding { summary, steps: None });
 
     let finished = ok(ledger.finish(&alice(), end(&run, Outcome::success())).await);
     assert_eq!(finished.run.agent_run_id, Some(id.clone()));
@@ -278,6 +281,10 @@ pub async fn live_and_stored_steps_are_the_same(ledger: &Ledger) {
     assert!(row.folded);
     let stored = ok(ledger.agent_run(&alice(), &id).await);
     assert_eq!(stored, row.agent_run);
+    let summary = stored.clone().into_summary();
+    let standing = ok(ledger.agent_runs().standing(&alice(), &id).await);
+    assert_eq!(standing, AgentRunStanding { summary, steps: Some(stored.steps.len() as u64) });
+    assert_eq!(kind(ledger.agent_runs().standing(&mallory(), &id).await), ErrorKind::NotFound);
     let text =
         |steps: &[AgentStep]| steps.iter().map(|step| ok(RawJson::encode("step", step))).collect::<Vec<_>>();
     assert_eq!(text(&stored.steps)[..2], text(&live.steps)[..]);
