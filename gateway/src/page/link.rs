@@ -44,7 +44,11 @@ impl Site {
 
     /// A page without parameters: `/usage`.
     pub(crate) fn page(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        match path {
+            // A router that is nested answers for its first page without a slash at the end.
+            "/" if !self.base.is_empty() => self.base.clone(),
+            _ => format!("{}{path}", self.base),
+        }
     }
 
     pub(super) fn asset(&self, name: &str) -> String {
