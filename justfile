@@ -77,11 +77,11 @@ image:
 ci:
     @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test precision chaos api-fuzz
 
-# measures appends and pages (criterion)
+# measures pure functions, appends and pages (criterion)
 bench *arguments:
-    cargo bench --locked -p runledger-persistence {{arguments}}
+    cargo bench --locked -p runledger-core -p runledger-persistence {{arguments}}
 
 # runs what takes longer or needs the network, after `just ci`
 ci-long: ci (chaos "long") (api-fuzz "long")
     cargo deny --all-features --locked check advisories
-    cargo bench --locked -p runledger-persistence
+    cargo bench --locked -p runledger-core -p runledger-persistence
