@@ -48,7 +48,7 @@ impl RawJson {
     /// A JSON string.
     #[must_use]
     pub fn string(text: &str) -> Self {
-        Self(serde_json::Value::from(text).to_string().into())
+        Self(spelled(text).into())
     }
 
     /// The document `null`.
@@ -104,6 +104,24 @@ impl RawJson {
     }
 }
 
+/// A text as the JSON string that we write.
+pub(crate) fn spelled(text: &str) -> String {
+    // Text always has a JSON form.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// Writes a text as [`spelled`] gives it.
+pub(crate) fn write_spelled(text: &str, out: &mut String) {
+    // Names of fields, most of what comes here, have nothing to escape.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&spelled(text));
+    }
+}
+
 /// How deep the one spelling of a document is nested at most.
 const CANONICAL_DEPTH: usize = 60;
 
@@ -133,7 +151,7 @@ impl RawJson {
 fn write_canonical(document: &str, depth: usize, out: &mut String) {
     if try_write_canonical(document, depth, out).is_none() {
         // As it was spelled before it was escaped; the text itself is escaped then.
-        let spelled = serde_json::Value::from(crate::text::unescape_jsonb(document).as_ref()).to_string();
+        let spelled = spelled(&crate::text::unescape_jsonb(document));
         out.push_str(&crate::text::escape_jsonb(&spelled));
     }
 }
@@ -150,7 +168,7 @@ fn try_write_canonical(document: &str, depth: usize, out: &mut String) -> Option
                 if number > 0 {
                     out.push(',');
                 }
-                out.push_str(&serde_json::Value::from(key.as_str()).to_string());
+                write_spelled(key, out);
                 out.push(':');
                 write_canonical(value.get(), depth, out);
             }
@@ -170,7 +188,7 @@ fn try_write_canonical(document: &str, depth: usize, out: &mut String) -> Option
         }
         '"' => {
             let text = serde_json::from_str::<String>(document).ok()?;
-            out.push_str(&serde_json::Value::from(text).to_string());
+            write_spelled(&text, out);
         }
         '-' | '0'..='9' => out.push_str(&canonical_number(document)?),
         _ if ["true", "false", "null"].contains(&document) => out.push_str(document),

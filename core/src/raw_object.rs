@@ -6,6 +6,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::RawJson;
+use crate::json::write_spelled;
 
 /// A JSON object as its fields' text, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl RawObject {
             if index > 0 {
                 out.push(',');
             }
-            out.push_str(RawJson::string(key).as_str());
+            write_spelled(key, &mut out);
             out.push(':');
             out.push_str(value.as_str());
         }
@@ -141,9 +142,15 @@ impl RawJson {
     /// A JSON array of these.
     #[must_use]
     pub fn array(elements: impl IntoIterator<Item = Self>) -> Self {
-        let elements: Vec<Self> = elements.into_iter().collect();
-        let texts: Vec<&str> = elements.iter().map(Self::as_str).collect();
-        Self::from_stored(&format!("[{}]", texts.join(",")))
+        let mut out = String::from("[");
+        for element in elements {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(element.as_str());
+        }
+        out.push(']');
+        Self::from_stored(&out)
     }
 
     /// The elements of a JSON array as text; none where it is no array.

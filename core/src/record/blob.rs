@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::commit::MAX_COMMIT_BYTES;
+use crate::json::spelled;
 use crate::wire::text_enum;
 use crate::{Error, RawJson, Result, text};
 
@@ -389,11 +390,6 @@ fn take(token: &str, from_bytes: usize) -> Option<(BlobRef, Vec<u8>)> {
 
 fn begin(text: &str) -> &str {
     text.get(..text.floor_char_boundary(PREVIEW_BYTES)).unwrap_or_default()
-}
-
-/// A text as the JSON string that we write.
-fn spelled(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 fn data_url(media_type: &str, bytes: &[u8]) -> String {
