@@ -1,6 +1,6 @@
 //! Messages as rows of a conversation.
 
-use runledger_core::view::legacy::deerflow::DeerFlow;
+use runledger_core::view::legacy::deerflow::{DeerFlow, Record};
 use runledger_core::{Event, Feedback, FeedbackId, Rating, RawJson, RunId, ThreadId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -80,11 +80,20 @@ impl WireMessageRow {
         let mut fold = DeerFlow::default();
         if let Some(reasoning) = reasoning {
             // It is kept for the message, and is no record by itself.
-            drop(fold.take(reasoning));
+            drop(fold.record(reasoning));
         }
-        let row: WireMessage = fold.take(message)?.decode().ok()?;
-        let metadata = redacted(&row.metadata, redacted_keys);
-        Some(Self::DeerFlow(Box::new(WireMessage { metadata, ..row })))
+        let record = fold.record(message)?;
+        Some(Self::DeerFlow(Box::new(WireMessage {
+            thread_id: message.thread_id.clone(),
+            run_id: message.run_id.clone(),
+            event_type: record.event_type,
+            category: record.category.to_owned(),
+            content: record.content,
+            metadata: redacted(&record.metadata.to_json(), redacted_keys),
+            seq: message.seq,
+            created_at: Record::created_at(message),
+            feedback: None,
+        })))
     }
 
     /// The row of a message as it is.

@@ -119,25 +119,29 @@ pub(crate) struct Message {
     /// `human`, `ai`, `tool`, `system`, or the kind that it had where it came from.
     pub(crate) kind: String,
     pub(crate) fields: RawObject,
+    /// What its record says, where it is an agent's.
+    pub(crate) said: Option<AgentMessage>,
 }
 
 impl Message {
     /// The dump of a message's record. `None` where it is none: reasoning, a plan, or a payload of another shape.
     pub(crate) fn of(event: &Event, person: Person, reasoning: Option<RawJson>) -> Option<Self> {
         let id = event.item.as_ref().map(|item| &item.item_id);
+        let mut said = None;
         let fields = match MessageBody::of(event)? {
             MessageBody::User(message) => user("human", &message, id, person),
             MessageBody::Prompt(message) => user("system", &message, id, person),
             MessageBody::Agent(message) => {
-                let source = source(message.extra.as_ref());
-                ai(&message, source, id, reasoning)
+                let fields = ai(&message, source(message.extra.as_ref()), id, reasoning);
+                said = Some(message);
+                fields
             }
             MessageBody::Tool(call) => tool(event, &call),
             MessageBody::Reasoning(ReasoningText { .. }) | MessageBody::Note(_) | MessageBody::Other => {
                 return None;
             }
         };
-        Some(Self { kind: langchain_kind(&fields).unwrap_or_default(), fields })
+        Some(Self { kind: langchain_kind(&fields).unwrap_or_default(), fields, said })
     }
 }
 

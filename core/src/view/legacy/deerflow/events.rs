@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::super::langchain::{Beside, Message, Person};
 use super::super::plain;
 use crate::{
-    AgentMessage, Category, Event, ItemKind, ItemStatus, ONCE_TERMINAL, Origin, RawJson, RawObject,
-    SubAgentActivity, event_type,
+    Category, Event, ItemKind, ItemStatus, ONCE_TERMINAL, Origin, RawJson, RawObject, SubAgentActivity,
+    event_type,
 };
 
 /// A log as DeerFlow's records, as far as its events were taken.
@@ -23,16 +23,27 @@ pub struct DeerFlow {
 }
 
 /// What a record has in the place of the event's own.
-struct Record {
-    event_type: String,
-    category: &'static str,
-    content: RawJson,
-    metadata: RawObject,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The word that DeerFlow's consumers know it by.
+    pub event_type: String,
+    /// What it is about.
+    pub category: &'static str,
+    /// What it says.
+    pub content: RawJson,
+    /// What stands beside it.
+    pub metadata: RawObject,
 }
 
 impl Record {
     fn new(event_type: &str, category: &'static str, content: RawJson) -> Self {
         Self { event_type: event_type.to_owned(), category, content, metadata: RawObject::default() }
+    }
+
+    /// The event's time as DeerFlow spells it.
+    #[must_use]
+    pub fn created_at(event: &Event) -> String {
+        event.created_at.to_chrono().to_rfc3339()
     }
 }
 
@@ -43,7 +54,6 @@ impl DeerFlow {
     pub fn take(&mut self, event: &Event) -> Option<RawJson> {
         let record = self.record(event)?;
         let text = |text: &str| RawJson::string(text);
-        let created_at = event.created_at.to_chrono().to_rfc3339();
         let fields = RawObject::default()
             .with("thread_id", text(event.thread_id.as_str()))
             .with("run_id", event.run_id.as_ref().map_or_else(RawJson::null, |run| text(run.as_str())))
@@ -52,11 +62,13 @@ impl DeerFlow {
             .with("content", record.content)
             .with("metadata", record.metadata.to_json())
             .with("seq", plain(event.seq))
-            .with("created_at", text(&created_at));
+            .with("created_at", text(&Record::created_at(event)));
         Some(fields.to_json())
     }
 
-    fn record(&mut self, event: &Event) -> Option<Record> {
+    /// As [`DeerFlow::take`], for whoever writes the record.
+    #[must_use]
+    pub fn record(&mut self, event: &Event) -> Option<Record> {
         if let Some(mark) = &event.item {
             let is_over = mark.status != ItemStatus::InProgress;
             return match &mark.kind {
@@ -125,7 +137,7 @@ impl DeerFlow {
                 Record { metadata: caller(event), ..Record::new("llm.human.input", "message", content) }
             }
             ItemKind::AgentMessage if !is_tools => {
-                let said: AgentMessage = event.content.decode().ok()?;
+                let said = message.said.unwrap_or_default();
                 let metadata = caller(event)
                     .with("usage", said.usage.unwrap_or_else(RawJson::empty_object))
                     .with("latency_ms", said.latency_ms.map_or_else(RawJson::null, plain))

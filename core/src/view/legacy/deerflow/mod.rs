@@ -4,7 +4,7 @@ mod completion;
 mod events;
 
 pub use completion::{Completion, ModelTokens, completion, llm_error_fallback};
-pub use events::DeerFlow;
+pub use events::{DeerFlow, Record};
 
 #[cfg(test)]
 mod tests;
