@@ -8,7 +8,7 @@
 pub(crate) mod agent_run;
 pub(crate) mod api_token;
 pub(crate) mod blob;
-mod cell;
+pub(crate) mod cell;
 pub(crate) mod compaction;
 pub(crate) mod deletion;
 #[expect(unreachable_pub, reason = "SeaORM's macro needs it")]

@@ -5,7 +5,7 @@ use runledger_core::{
 };
 use sea_orm::entity::prelude::*;
 
-use super::cell::{self, Table};
+use super::cell::{self, Table, by_position};
 
 const TABLE: Table = Table("run");
 
@@ -70,6 +70,16 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+by_position! {
+    thread_id, run_id, owner_id, assistant_id, status, visibility, operation_kind, multitask_strategy,
+    queue_no, idempotency_key, request_hash, model_name, metadata, kwargs, error, stop_reason,
+    follow_up_to_run_id, parent_run_id, agent_run_id, payer_run_id, epoch, input_tokens, output_tokens,
+    total_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, llm_calls, lead_agent_tokens,
+    subagent_tokens, middleware_tokens, cost_nanos, max_tokens, max_cost_nanos, max_iterations, iterations,
+    reserved_tokens, reserved_cost_nanos, allowance_tokens, allowance_cost_nanos, first_seq, last_seq,
+    message_count, first_human_message, last_ai_message, created_at, started_at, finished_at, updated_at,
+}
 
 impl Model {
     fn totals(&self) -> Result<RunTotals> {

@@ -1,15 +1,11 @@
 //! `run_events`: the log.
-//!
-//! Rows are read by position: a page of a log is the hottest read there is, and looking each of
-//! nineteen columns up by name in every row is a tenth of it.
 
 use runledger_core::{
     Caller, Category, Error, Event, EventType, ItemKind, ItemMark, ItemStatus, RawJson, Result,
 };
 use sea_orm::entity::prelude::*;
-use sea_orm::{QueryResult, TryGetable};
 
-use super::cell::Table;
+use super::cell::{Table, by_position};
 
 const TABLE: Table = Table("event");
 
@@ -42,47 +38,13 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Hands out a row's cells from left to right.
-struct Cells<'a> {
-    row: &'a QueryResult,
-    at: usize,
-}
-
-impl Cells<'_> {
-    fn next<T: TryGetable>(&mut self) -> Result<T, DbErr> {
-        let cell = self.row.try_get_by_index(self.at)?;
-        self.at += 1;
-        Ok(cell)
-    }
+by_position! {
+    thread_id, seq, run_id, journal_ordinal, once_key, event_type, category, caller, task_id, item_id,
+    item_kind, item_status, call_id, parent_item_id, content, content_bytes, truncated, metadata,
+    created_at,
 }
 
 impl Model {
-    /// Reads a row whose columns are those of the entity, in its order, as `Entity::find` selects them.
-    pub(crate) fn by_position(row: &QueryResult) -> Result<Self, DbErr> {
-        let mut cells = Cells { row, at: 0 };
-        Ok(Self {
-            thread_id: cells.next()?,
-            seq: cells.next()?,
-            run_id: cells.next()?,
-            journal_ordinal: cells.next()?,
-            once_key: cells.next()?,
-            event_type: cells.next()?,
-            category: cells.next()?,
-            caller: cells.next()?,
-            task_id: cells.next()?,
-            item_id: cells.next()?,
-            item_kind: cells.next()?,
-            item_status: cells.next()?,
-            call_id: cells.next()?,
-            parent_item_id: cells.next()?,
-            content: cells.next()?,
-            content_bytes: cells.next()?,
-            truncated: cells.next()?,
-            metadata: cells.next()?,
-            created_at: cells.next()?,
-        })
-    }
-
     /// What makes the event a record of an item; an item has all of id, kind and status, or none.
     fn item(&mut self) -> Result<Option<ItemMark>> {
         let (item_id, kind, status) = match (self.item_id.take(), &self.item_kind, &self.item_status) {

@@ -3,7 +3,7 @@
 use runledger_core::{Caller, Error, ItemEntry, ItemKind, ItemStatus, Result};
 use sea_orm::entity::prelude::*;
 
-use super::cell::{self, Table};
+use super::cell::{self, Table, by_position};
 
 const TABLE: Table = Table("item");
 
@@ -31,6 +31,11 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+by_position! {
+    thread_id, run_id, item_id, item_kind, status, started_seq, completed_seq, updated_seq, started_at,
+    completed_at, parent_item_id, call_id, caller, claimed_epoch,
+}
 
 impl TryFrom<Model> for ItemEntry {
     type Error = Error;

@@ -17,7 +17,7 @@ use sea_orm::{
     QuerySelect, QueryTrait, Select, Statement, Value,
 };
 
-use super::{deletion, log, probe, rows, signed, unreadable};
+use super::{deletion, log, probe, records_by_position, rows, signed, unreadable};
 use crate::connect::Database;
 use crate::entity::run::{Column as RunColumn, Entity as Runs};
 use crate::entity::run_event::{Column, Entity, Model};
@@ -166,8 +166,7 @@ impl Events {
     }
 
     async fn read(&self, statement: Statement) -> Result<Vec<Event>> {
-        let rows = rows(&self.0.reader, "to read the log", statement).await?;
-        rows.iter().map(|row| Event::try_from(Model::by_position(row).map_err(unreadable)?)).collect()
+        records_by_position::<Model, Event>(&self.0.reader, "to read the log", statement).await
     }
 
     async fn one(&self, statement: Statement) -> Result<Option<Event>> {

@@ -17,13 +17,14 @@ use runledger_core::{
 };
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, Query, SelectStatement};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, FromQueryResult, IdenStatic, Iterable,
-    QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, Statement, Value,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, IdenStatic, Iterable, QueryFilter,
+    QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, Statement, Value,
 };
 
 use super::thread_rows::SqlRows;
-use super::{held, log, probe, rebuild, record, records, rows, runs, signed, unreadable};
+use super::{held, log, probe, rebuild, record, records_by_position, rows, runs, signed, unreadable};
 use crate::connect::Database;
+use crate::entity::cell::{ByPosition as _, Cells};
 use crate::entity::run::{Column as RunColumn, Model as RunModel};
 use crate::entity::run_event::{Column as EventColumn, Entity as Events};
 use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads};
@@ -88,13 +89,13 @@ impl ItemStore for Items {
         let snapshot = self.0.snapshot(READING).await?;
         let read = async {
             let head = probe::head(&snapshot, scope, thread).await?;
-            let runs = records::<RunModel, Run>(&snapshot, READING, statement).await?;
+            let runs = records_by_position::<RunModel, Run>(&snapshot, READING, statement).await?;
             let shown = runs.get(..limit as usize).unwrap_or(&runs);
             let of_each = query.items_of_each(shown.len());
             let mut items: HashMap<RunId, Vec<Item>> = HashMap::new();
             if let Some(statement) = of_turns(self.backend(), thread, shown, query.view, of_each) {
                 for row in rows(&snapshot, READING, statement).await? {
-                    let item = item(&row)?;
+                    let item = item(&row, 0)?;
                     items.entry(item.entry.run_id.clone()).or_default().push(item);
                 }
             }
@@ -147,25 +148,27 @@ impl Items {
         for row in &found {
             let there: Option<String> = row.try_get_by_index(1).map_err(unreadable)?;
             if there.is_some() {
-                items.push(item(row)?);
+                items.push(item(row, 1)?);
             }
         }
         Ok((items, u64::try_from(next_seq).unwrap_or_default().saturating_sub(1)))
     }
 }
 
-/// An item of a row that has the index's columns, prefixed, and those of its event.
-fn item(row: &QueryResult) -> Result<Item> {
-    let entry = ItemEntry::try_from(Model::from_query_result(row, PREFIX).map_err(unreadable)?)?;
-    let content: Option<String> = row.try_get("", "content").map_err(unreadable)?;
+/// An item of a row that has, from this place on, the index's columns and then the content of its event, the bytes of
+/// that, and whether it was cut.
+fn item(row: &QueryResult, first: usize) -> Result<Item> {
+    let mut cells = Cells::new(row, first);
+    let entry = ItemEntry::try_from(Model::by_position(&mut cells).map_err(unreadable)?)?;
+    let content: Option<String> = cells.next().map_err(unreadable)?;
     let Some(content) = content else { return Ok(Item::without_content(entry)) };
-    let content_bytes: i64 = row.try_get("", "content_bytes").map_err(unreadable)?;
+    let content_bytes: i64 = cells.next().map_err(unreadable)?;
     Ok(Item {
         entry,
         content: Some(RawJson::from_stored(&content)),
         content_bytes: u64::try_from(content_bytes)
             .map_err(|_| Error::corrupt("event", "column content_bytes is negative"))?,
-        truncated: row.try_get("", "truncated").map_err(unreadable)?,
+        truncated: cells.next().map_err(unreadable)?,
     })
 }
 

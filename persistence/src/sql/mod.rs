@@ -52,6 +52,7 @@ use sea_orm::{
 };
 
 use crate::connect::Database;
+use crate::entity::cell::{ByPosition, Cells};
 use crate::error_map;
 
 /// Puts the stores over `database` together.
@@ -94,6 +95,20 @@ where
 {
     let rows = rows(connection, operation, statement).await?;
     rows.iter().map(|row| R::try_from(M::from_query_result(row, "").map_err(unreadable)?)).collect()
+}
+
+/// As [`records`], of a statement that selects the table's columns in their order.
+async fn records_by_position<M, R>(
+    connection: &impl ConnectionTrait,
+    operation: &'static str,
+    statement: Statement,
+) -> Result<Vec<R>>
+where
+    M: ByPosition,
+    R: TryFrom<M, Error = Error>,
+{
+    let rows = rows(connection, operation, statement).await?;
+    rows.iter().map(|row| R::try_from(M::by_position(&mut Cells::new(row, 0)).map_err(unreadable)?)).collect()
 }
 
 /// The one record a statement finds.

@@ -14,7 +14,7 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{held, leases, listed, probe, record, records, visibility};
+use super::{held, leases, listed, probe, record, records_by_position, visibility};
 use crate::connect::Database;
 use crate::entity::run::{Column, Entity, Model};
 
@@ -63,7 +63,7 @@ impl RunStore for Runs {
     async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
         let limit = range.checked_limit()?;
         let statement = list(self.backend(), scope, filter, range, limit)?;
-        let runs = records::<Model, Run>(&self.0.reader, "to list runs", statement).await?;
+        let runs = records_by_position::<Model, Run>(&self.0.reader, "to list runs", statement).await?;
         if runs.is_empty()
             && let Some(thread) = &filter.thread_id
         {

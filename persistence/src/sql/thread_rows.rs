@@ -15,6 +15,7 @@ use sea_orm::{
 
 use super::{probe, rows, signed, unreadable};
 use crate::connect::Database;
+use crate::entity::cell::{ByPosition as _, Cells};
 use crate::entity::{run, run_event, thread_head, thread_item, usage_record};
 use crate::patience::Patient;
 
@@ -109,7 +110,7 @@ fn reason(error: &Error) -> String {
 /// The number and the envelope of a row of [`events_after`] or [`events_at`].
 pub(super) fn envelope(row: &QueryResult) -> Result<(i64, Result<Envelope, Unreadable>)> {
     let seq: i64 = row.try_get_by_index(1).map_err(unreadable)?;
-    let event = run_event::Model::by_position(row)
+    let event = run_event::Model::by_position(&mut Cells::new(row, 0))
         .map_err(unreadable)
         .and_then(Event::try_from)
         .map(Envelope::from)
