@@ -180,6 +180,7 @@ impl ItemsArgs {
         };
         ItemQuery {
             filter: ItemFilter { run_id: self.run.clone(), status: self.status.clone() },
+            kind: None,
             visibility: visibility(self.hidden),
             by,
             range,

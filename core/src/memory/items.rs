@@ -58,7 +58,9 @@ impl MemoryLedger {
                     Some(run) => item.run_id == *run,
                     None => query.visibility == RunVisibility::All || log.shows(&item.run_id),
                 };
-                of_run && filter.status.as_ref().is_none_or(|status| item.status == *status)
+                of_run
+                    && filter.status.as_ref().is_none_or(|status| item.status == *status)
+                    && query.kind.as_ref().is_none_or(|kind| item.item_kind == *kind)
             })
             .collect();
         items.sort_by_key(|item| seq_of(item));

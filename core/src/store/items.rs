@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::RunVisibility;
 use crate::record::{Item, ItemEntry, ItemStatus, Run};
 use crate::verify::{Rebuilt, Verified};
-use crate::{Cursor, Error, ItemId, MAX_LIMIT, Result, RunId, Scope, SeqPage, SeqRange, ThreadId};
+use crate::{Cursor, Error, ItemId, ItemKind, MAX_LIMIT, Result, RunId, Scope, SeqPage, SeqRange, ThreadId};
 
 /// The most turns in one page.
 pub const MAX_TURNS: u32 = 100;
@@ -62,6 +62,8 @@ pub enum Contents {
 pub struct ItemQuery {
     /// Which of them.
     pub filter: ItemFilter,
+    /// Only those of this kind. No index knows kinds: what is looked at is all of the range, until the page is full.
+    pub kind: Option<ItemKind>,
     /// Whether those of hidden runs are among them. Of a run that is asked for by its id they always are.
     pub visibility: RunVisibility,
     /// What `range` is over.

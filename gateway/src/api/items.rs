@@ -87,6 +87,7 @@ impl ListQuery {
         let status = self.status.as_deref().map(|status| ItemStatus::parse("status", status)).transpose()?;
         Ok(ItemQuery {
             filter: ItemFilter { run_id, status },
+            kind: None,
             visibility: visibility(self.include_hidden),
             by,
             range,

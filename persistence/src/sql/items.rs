@@ -241,6 +241,9 @@ pub(super) fn page(
     if let Some(status) = filter.status.as_ref().filter(|status| **status != ItemStatus::InProgress) {
         select = select.filter(Column::Status.eq(status.as_str()));
     }
+    if let Some(kind) = &query.kind {
+        select = select.filter(Column::ItemKind.eq(kind.to_string()));
+    }
     match (&filter.run_id, query.visibility) {
         // Hidden from the choice of an index: the primary key finds a run's items too, but in the
         // order of their ids, and then they would have to be sorted. The run's range is what bounds the page.

@@ -119,6 +119,14 @@ pub async fn items_are_read_in_pages(ledger: &Ledger) {
     let open = page(ledger, &thread, &ItemQuery { filter, ..ItemQuery::default() }).await;
     assert_eq!(ids(&open.items), "t3");
     assert_eq!(open.items[0].content, Some(json(r#"{"name":"tool"}"#)));
+    let of_kind = async |kind, range| {
+        let query = ItemQuery { kind: Some(kind), range, ..ItemQuery::default() };
+        let read = page(ledger, &thread, &query).await;
+        (ids(&read.items), read.has_more)
+    };
+    assert_eq!(of_kind(ItemKind::ToolCall, SeqRange::after(0, 2)).await, ("t1 t2".to_owned(), true));
+    assert_eq!(of_kind(ItemKind::ToolCall, SeqRange::last(2)).await, ("t2 t3".to_owned(), true));
+    assert_eq!(of_kind(ItemKind::Plan, SeqRange::after(0, 2)).await, (String::new(), false));
 }
 
 /// A watermark that is the last page's `projected_through` misses no change and tells none twice; and an empty

@@ -18,8 +18,11 @@ use crate::problem::Problem;
 /// its message.
 const BEFORE: u64 = 16;
 
-/// How many pages of the index are read at most: a page of messages that begin further apart than these many items lacks
-/// the reasoning of the later ones.
+/// How many numbers before the last message of a page are looked at: of a page that is longer, the earlier messages lack
+/// theirs.
+const SPAN: u64 = 20_000;
+
+/// How many pages of reasoning are read at most.
 const PAGES: usize = 4;
 
 /// The reasoning of each message that has some, by the message's seq.
@@ -69,11 +72,12 @@ pub(super) async fn of(
 /// The reasoning items that began near the page.
 async fn near(app: &App, asked: &Asked<'_>, first: u64, last: u64) -> runledger_core::Result<Vec<Item>> {
     let mut query = ItemQuery {
+        kind: Some(ItemKind::Reasoning),
         visibility: RunVisibility::All,
         contents: Contents::Omitted,
         range: SeqRange {
             limit: MAX_LIMIT,
-            after_seq: Some(first.saturating_sub(BEFORE)),
+            after_seq: Some(first.saturating_sub(BEFORE).max(last.saturating_sub(SPAN))),
             before_seq: Some(last),
         },
         ..ItemQuery::default()
@@ -83,9 +87,7 @@ async fn near(app: &App, asked: &Asked<'_>, first: u64, last: u64) -> runledger_
     for _ in 0..PAGES {
         let page = app.ledger.items().page(asked.scope, asked.thread, &query).await?;
         let end = page.items.last().map(|item| item.entry.started_seq);
-        near.extend(page.items.into_iter().filter(|item| {
-            item.entry.item_kind == ItemKind::Reasoning && item.entry.parent_item_id.is_some()
-        }));
+        near.extend(page.items.into_iter().filter(|item| item.entry.parent_item_id.is_some()));
         match end {
             Some(end) if page.has_more => query.range.after_seq = Some(end),
             _ => break,
