@@ -50,7 +50,14 @@ fn redact(text: &str, keys: &[String]) -> Option<String> {
 }
 
 fn is_one_of(key: Option<&str>, keys: &[String]) -> bool {
-    let Some(key) = key.and_then(|key| serde_json::from_str::<String>(key).ok()) else { return false };
+    let Some(key) = key else { return false };
+    // Nearly all are plain, and are not worth a copy.
+    let is_plain = |text: &str| text.is_ascii() && !text.contains('\\');
+    let bare = key.get(1..key.len().saturating_sub(1)).unwrap_or_default();
+    if is_plain(bare) && keys.iter().all(|secret| secret.is_ascii()) {
+        return keys.iter().any(|secret| secret.eq_ignore_ascii_case(bare));
+    }
+    let Ok(key) = serde_json::from_str::<String>(key) else { return false };
     let key = key.to_lowercase();
     keys.iter().any(|secret| secret.to_lowercase() == key)
 }
