@@ -216,25 +216,25 @@ pub(super) fn status(status: &ItemStatus) -> Markup {
 }
 
 /// Content beside its text: pictures and files, which are named and never loaded.
-fn message(view: &View<'_>, content: &RawJson) -> Markup {
-    let text = content.text();
+fn message(view: &View<'_>, content: &RawJson, text: &str) -> Markup {
     let others =
         content.shown().elements().iter().filter(|part| part.text().is_empty() && part.is_object()).count();
     html! {
-        @if !text.trim().is_empty() { (prose(&text, &view.room)) }
+        @if !text.trim().is_empty() { (prose(text, &view.room)) }
         @else if content.is_object() { (document(content, &view.room)) }
         @if others > 0 { p.note { (others) (if others == 1 { " part" } else { " parts" }) " that are no text: pictures or files." } }
     }
 }
 
 fn user(view: &View<'_>, entry: &ItemEntry, said: &UserMessage) -> Markup {
-    html! { (head(view, entry, "User", html! {})) (message(view, &said.content)) }
+    html! { (head(view, entry, "User", html! {})) (message(view, &said.content, &said.content.text())) }
 }
 
 fn agent(view: &View<'_>, entry: &ItemEntry, said: &AgentMessage) -> Markup {
     let caller = entry.caller.as_ref().filter(|caller| caller.as_str() != "lead_agent");
     let who = caller.map_or("Agent", |caller| caller.as_str());
-    let is_quiet = said.content.text().trim().is_empty() && !said.tool_calls.is_empty();
+    let text = said.content.text();
+    let is_quiet = text.trim().is_empty() && !said.tool_calls.is_empty();
     let facts = html! {
         @if caller.is_some_and(|caller| caller.kind() == CallerKind::Subagent) { span.fact { "sub-agent" } }
         @if said.phase.as_deref() == Some("commentary") { span.fact { "commentary" } }
@@ -255,7 +255,7 @@ fn agent(view: &View<'_>, entry: &ItemEntry, said: &AgentMessage) -> Markup {
     }
     html! {
         (head(view, entry, who, facts))
-        (message(view, &said.content))
+        (message(view, &said.content, &text))
         @if let Some(questions) = &said.questions { div.question { (document(questions, &view.room)) } }
     }
 }
@@ -292,7 +292,7 @@ fn folded(view: &View<'_>, entry: &ItemEntry, compaction: &CompactionNote) -> Ma
 }
 
 fn hook(view: &View<'_>, entry: &ItemEntry, prompt: &HookPrompt) -> Markup {
-    html! { (head(view, entry, "Hook", html! {})) (message(view, &prompt.content)) }
+    html! { (head(view, entry, "Hook", html! {})) (message(view, &prompt.content, &prompt.content.text())) }
 }
 
 fn activity_of(view: &View<'_>, entry: &ItemEntry, activity: &SubAgentActivity) -> Markup {

@@ -13,14 +13,24 @@ pub(super) struct Shown<'a>(pub(super) &'a str);
 impl Render for Shown<'_> {
     fn render_to(&self, out: &mut String) {
         use std::fmt::Write as _;
-        let mut plain = 0;
-        for (at, c) in self.0.char_indices() {
-            if is_plain(c) {
+        let (mut plain, mut at) = (0, 0);
+        loop {
+            // Most of a page is what nothing is to be done about, byte for byte.
+            at += self.0.bytes().skip(at).take_while(|byte| is_bare(*byte)).count();
+            let Some(c) = self.0.get(at..).and_then(|rest| rest.chars().next()) else { break };
+            let is_markup = matches!(c, '<' | '>' | '&' | '"');
+            if is_plain(c) && !is_markup {
+                at += c.len_utf8();
                 continue;
             }
-            // Writing to a string does not fail.
-            let _ = Escaper::new(out).write_str(self.0.get(plain..at).unwrap_or_default());
-            plain = at + c.len_utf8();
+            out.push_str(self.0.get(plain..at).unwrap_or_default());
+            at += c.len_utf8();
+            plain = at;
+            if is_markup {
+                // Writing to a string does not fail.
+                let _ = Escaper::new(out).write_char(c);
+                continue;
+            }
             match u32::from(c) {
                 0x0d if self.0.get(plain..).is_some_and(|rest| rest.starts_with('\n')) => {}
                 // Unicode has a picture for each of these.
@@ -31,8 +41,13 @@ impl Render for Shown<'_> {
                 }
             }
         }
-        let _ = Escaper::new(out).write_str(self.0.get(plain..).unwrap_or_default());
+        out.push_str(self.0.get(plain..).unwrap_or_default());
     }
+}
+
+/// Whether a byte is a character that stands on a page as it is.
+fn is_bare(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\n' | b'\t') && !matches!(byte, b'<' | b'>' | b'&' | b'"')
 }
 
 fn is_plain(c: char) -> bool {
