@@ -75,13 +75,21 @@ image:
 
 # runs what must pass each time, with the seconds of each step
 ci:
-    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test precision chaos api-fuzz
+    @JUST={{just_executable()}} .ci/timed fmt-check arrows deny machete lint doc test precision peers-smoke chaos api-fuzz
 
-# measures pure functions, appends and pages (criterion)
+# measures ours beside the bare drivers and the peers, and writes target/peers (`just peers --help`)
+peers *arguments:
+    cargo run --release --locked -p runledger-integration-tests --features peers --bin peers -- {{arguments}}
+
+# has `just peers` do a little of everything, and counts what each contender stored
+peers-smoke:
+    cargo test {{crates}} --features runledger-integration-tests/peers --bin peers --test peers
+
+# measures pure functions (criterion)
 bench *arguments:
-    cargo bench --locked -p runledger-core -p runledger-persistence {{arguments}}
+    cargo bench --locked -p runledger-core {{arguments}}
 
 # runs what takes longer or needs the network, after `just ci`
 ci-long: ci (chaos "long") (api-fuzz "long")
     cargo deny --all-features --locked check advisories
-    cargo bench --locked -p runledger-core -p runledger-persistence
+    cargo bench --locked -p runledger-core

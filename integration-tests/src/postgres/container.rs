@@ -15,7 +15,7 @@ use super::{
     choice::{IMAGE, Wishes},
     local::free_port,
     reaper::Reaper,
-    server::{SETTINGS, until_ready},
+    server::{Fsync, until_ready},
 };
 
 const PORT: u16 = 5432;
@@ -170,7 +170,7 @@ async fn make_available(image: &str) -> Result<(), String> {
 
 fn request(image: &str) -> ContainerRequest<GenericImage> {
     let (name, tag) = name_and_tag(image);
-    let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
+    let settings = Fsync::Off.settings().iter().flat_map(|setting| ["-c", setting]);
     GenericImage::new(name, tag)
         .with_exposed_port(PORT.tcp())
         .with_env_var("POSTGRES_HOST_AUTH_METHOD", "trust")

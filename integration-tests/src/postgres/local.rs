@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     reaper::{Identity, Reaper},
-    server::{SETTINGS, until_ready},
+    server::{Fsync, until_ready},
 };
 
 /// How often a free port is looked for again when somebody else took it meanwhile.
@@ -26,10 +26,10 @@ pub(crate) struct LocalServer {
 
 impl LocalServer {
     /// Makes a cluster, starts it on a free port of 127.0.0.1 and waits until it answers.
-    pub(crate) async fn start() -> Result<Self, String> {
+    pub(crate) async fn start(fsync: Fsync) -> Result<Self, String> {
         let binaries = find_binaries()?;
         let (folder, identity) =
-            make_folder().map_err(|error| format!("failed to make a folder: {error}"))?;
+            make_folder(fsync).map_err(|error| format!("failed to make a folder: {error}"))?;
         // Before anything runs there: whatever happens from here on, the folder goes.
         let reaper = Reaper::new(
             "\"$1/pg_ctl\" -D \"$2/data\" -m immediate -w stop; rm -rf \"$2\"",
@@ -40,7 +40,7 @@ impl LocalServer {
         make_cluster(&binaries, &folder, identity)?;
         let mut last = String::new();
         for _ in 0..PORT_TRIES {
-            match start_on_free_port(&binaries, &folder, identity).await {
+            match start_on_free_port(&binaries, &folder, fsync, identity).await {
                 Ok(url) => return Ok(Self { url, binaries, _reaper: reaper }),
                 Err(reason) => last = reason,
             }
@@ -80,11 +80,11 @@ fn has_server(folder: &Path) -> bool {
     ["postgres", "initdb", "pg_ctl"].iter().all(|program| folder.join(program).is_file())
 }
 
-/// A folder that only the server's user can enter, in memory where there is such a place, and whom
-/// to run the server as: PostgreSQL refuses root.
-fn make_folder() -> io::Result<(PathBuf, Option<Identity>)> {
+/// A folder that only the server's user can enter, in memory where that is enough and there is such a
+/// place, and whom to run the server as: PostgreSQL refuses root.
+fn make_folder(fsync: Fsync) -> io::Result<(PathBuf, Option<Identity>)> {
     let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
+    let place = if fsync == Fsync::Off && memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
     let folder = tempfile::Builder::new()
         .prefix("runledger-pg-")
         .permissions(fs::Permissions::from_mode(0o700))
@@ -132,10 +132,11 @@ fn make_cluster(binaries: &Path, folder: &Path, identity: Option<Identity>) -> R
 async fn start_on_free_port(
     binaries: &Path,
     folder: &Path,
+    fsync: Fsync,
     identity: Option<Identity>,
 ) -> Result<String, String> {
     let port = free_port().map_err(|error| format!("no free port: {error}"))?;
-    let mut server = spawn(binaries, folder, port, identity)
+    let mut server = spawn(binaries, folder, port, fsync, identity)
         .map_err(|error| format!("failed to run postgres: {error}"))?;
     let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
     match until_ready(&[url], async || matches!(server.try_wait(), Ok(None))).await {
@@ -152,7 +153,13 @@ pub(super) fn free_port() -> io::Result<u16> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr().map(|address| address.port())
 }
 
-fn spawn(binaries: &Path, folder: &Path, port: u16, identity: Option<Identity>) -> io::Result<Child> {
+fn spawn(
+    binaries: &Path,
+    folder: &Path,
+    port: u16,
+    fsync: Fsync,
+    identity: Option<Identity>,
+) -> io::Result<Child> {
     let log = fs::File::create(folder.join("log"))?;
     let mut command = Command::new(binaries.join("postgres"));
     command
@@ -161,7 +168,7 @@ fn spawn(binaries: &Path, folder: &Path, port: u16, identity: Option<Identity>) 
         .args(["-h", "127.0.0.1", "-p", &port.to_string()])
         .arg("-k")
         .arg(folder)
-        .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
+        .args(fsync.settings().iter().flat_map(|setting| ["-c", setting]))
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -12,6 +12,8 @@
 //! `RUNLEDGER_TEST_PG=docker|url|local` leaves only that one. Where none can be had, tests are
 //! skipped with a line that names the ways to get one, and fail when `CI=true`.
 //!
+//! [`durable_server`] is for those who measure: its commits are on a disk. It is the second or the third of these.
+//!
 //! A server that was started here ends with this process, however it ends (see `reaper`).
 
 mod choice;
@@ -24,4 +26,4 @@ mod server;
 
 pub use container::{Container, container, lasting_container};
 pub(crate) use lent::Lent;
-pub use server::{Server, server};
+pub use server::{Server, durable_server, server};

@@ -24,10 +24,25 @@ use super::{
 };
 use crate::database::TestDatabase;
 
-/// Settings of the servers that are started here: their data need not outlive them, and all tests
-/// of a process, each with pools of its own, connect at once.
-pub(crate) const SETTINGS: [&str; 4] =
-    ["fsync=off", "full_page_writes=off", "max_connections=400", "shared_buffers=64MB"];
+/// Whether what a server that is started here has acknowledged is on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fsync {
+    /// It need not outlive the server, so it is kept in memory where there is such a place.
+    Off,
+    /// It is, as in production: for those who measure.
+    On,
+}
+
+impl Fsync {
+    /// The settings of such a server. All tests of a process, each with pools of its own, connect at once.
+    pub(crate) fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Off => &["fsync=off", "full_page_writes=off", "max_connections=400", "shared_buffers=64MB"],
+            // No checkpoint amid what is measured but those that are due by time.
+            Self::On => &["max_connections=400", "shared_buffers=512MB", "max_wal_size=8GB"],
+        }
+    }
+}
 
 /// A guard against a server that never answers, not an expectation.
 const READY_GUARD: Duration = Duration::from_secs(60);
@@ -47,8 +62,23 @@ pub struct Server {
 /// Where there must be one: under `CI=true`, or when the way that was forced gives none.
 #[must_use]
 pub fn server() -> Option<&'static Server> {
-    static SERVER: LazyLock<Result<Option<Server>, String>> = LazyLock::new(decide);
-    match &*SERVER {
+    static SERVER: LazyLock<Result<Option<Server>, String>> = LazyLock::new(|| decide(Fsync::Off));
+    decided(&SERVER)
+}
+
+/// As [`server`], one whose commits are on a disk, to measure: the server that is named, or one of this
+/// machine's binaries. What a named one does is its own business: ask it for its settings.
+///
+/// # Panics
+/// As [`server`].
+#[must_use]
+pub fn durable_server() -> Option<&'static Server> {
+    static SERVER: LazyLock<Result<Option<Server>, String>> = LazyLock::new(|| decide(Fsync::On));
+    decided(&SERVER)
+}
+
+fn decided(server: &'static Result<Option<Server>, String>) -> Option<&'static Server> {
+    match server {
         Ok(server) => server.as_ref(),
         Err(reason) => panic!("{reason}"),
     }
@@ -94,10 +124,10 @@ impl Server {
     }
 }
 
-fn decide() -> Result<Option<Server>, String> {
+fn decide(fsync: Fsync) -> Result<Option<Server>, String> {
     let wishes = Wishes::read(|name| env::var(name).ok());
     let began = Instant::now();
-    match choose(&wishes, |way| start(way, &wishes)) {
+    match choose(&wishes, |way| start(way, fsync, &wishes)) {
         Choice::Server { way, server: (server, what), passed_over } => {
             let why = if passed_over.is_empty() {
                 String::new()
@@ -121,17 +151,22 @@ fn say(line: &str) {
 }
 
 /// Starts the thread and waits until its server answers. The text says what it is.
-fn start(way: Way, wishes: &Wishes) -> Result<(Server, String), String> {
+fn start(way: Way, fsync: Fsync, wishes: &Wishes) -> Result<(Server, String), String> {
     let (started, answer) = std_mpsc::channel();
     let wishes = wishes.clone();
     thread::Builder::new()
         .name("postgres".to_owned())
-        .spawn(move || look_after(way, &wishes, &started))
+        .spawn(move || look_after(way, fsync, &wishes, &started))
         .map_err(|error| format!("failed to start a thread: {error}"))?;
     answer.recv().unwrap_or_else(|_| Err("the server's thread ended".to_owned()))
 }
 
-fn look_after(way: Way, wishes: &Wishes, started: &std_mpsc::Sender<Result<(Server, String), String>>) {
+fn look_after(
+    way: Way,
+    fsync: Fsync,
+    wishes: &Wishes,
+    started: &std_mpsc::Sender<Result<(Server, String), String>>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -141,7 +176,7 @@ fn look_after(way: Way, wishes: &Wishes, started: &std_mpsc::Sender<Result<(Serv
     };
     runtime.block_on(async {
         let opened = async {
-            let machine = Machine::start(way, wishes).await?;
+            let machine = Machine::start(way, fsync, wishes).await?;
             let databases = Databases::open(machine.url(), machine.is_lasting()).await?;
             Ok::<_, String>((machine, databases))
         };
@@ -170,12 +205,13 @@ enum Machine {
 }
 
 impl Machine {
-    async fn start(way: Way, wishes: &Wishes) -> Result<Self, String> {
+    async fn start(way: Way, fsync: Fsync, wishes: &Wishes) -> Result<Self, String> {
         match way {
+            Way::Docker if fsync == Fsync::On => Err("its disk is not this machine's".to_owned()),
             Way::Docker => {
                 Container::start(&wishes.image).await.map(|container| Self::Container(Box::new(container)))
             }
-            Way::Local => LocalServer::start().await.map(Self::Local),
+            Way::Local => LocalServer::start(fsync).await.map(Self::Local),
             Way::Url => wishes.url.clone().map(Self::Elsewhere).ok_or_else(|| format!("{URL} is not set")),
         }
     }
