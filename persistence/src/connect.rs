@@ -18,10 +18,10 @@ use sea_orm::{
 };
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use url::Url;
 
-use crate::commit::{LOCK_WAIT, Lanes, Opener, backoff};
+use crate::commit::{FileSettings, LOCK_WAIT, Lanes, Opener, backoff};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
 use crate::patience::{GivenUp, Patience, Patient};
@@ -233,7 +233,7 @@ pub struct Connecting {
     writer: DatabaseConnection,
     renewer: DatabaseConnection,
     dialect: Dialect,
-    opener: Opener,
+    pub(crate) opener: Opener,
     patience: Patience,
     given_up: GivenUp,
     watch: Option<Watch>,
@@ -544,23 +544,36 @@ fn names_memory(url: &str) -> bool {
 async fn open_sqlite(config: Config) -> Result<Connecting> {
     let parsed: SqliteConnectOptions = config.url.parse().map_err(|_: sqlx::Error| refused_url())?;
     let synchronous = match config.durability {
-        Durability::Full => SqliteSynchronous::Full,
-        Durability::Normal | Durability::Relaxed => SqliteSynchronous::Normal,
+        Durability::Full => "FULL",
+        Durability::Normal | Durability::Relaxed => "NORMAL",
     };
-    let options = parsed
-        .foreign_keys(true)
-        .busy_timeout(config.busy_timeout)
-        .synchronous(synchronous)
-        .statement_cache_capacity(256)
-        // In KiB where negative.
-        .pragma("cache_size", "-16384")
-        .pragma("temp_store", "memory")
-        .disable_statement_logging();
+    let settings = FileSettings {
+        vfs: vfs_of(&config.url),
+        busy_timeout: config.busy_timeout,
+        pragmas: [
+            ("foreign_keys", "ON"),
+            ("synchronous", synchronous),
+            // In KiB where negative.
+            ("cache_size", "-16384"),
+            ("temp_store", "memory"),
+        ],
+    };
+    let options =
+        parsed.busy_timeout(settings.busy_timeout).statement_cache_capacity(256).disable_statement_logging();
+    let options =
+        settings.pragmas.iter().fold(options, |options, (name, value)| options.pragma(*name, *value));
     if names_memory(&config.url) {
         open_memory(config, options).await
     } else {
-        open_file(config, options).await
+        open_file(config, options, settings).await
     }
+}
+
+/// How SQLite is to reach the file, where the URL says so.
+fn vfs_of(url: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    url::form_urlencoded::parse(query.as_bytes())
+        .find_map(|(name, value)| (name == "vfs").then(|| value.into_owned()))
 }
 
 async fn open_memory(config: Config, options: SqliteConnectOptions) -> Result<Connecting> {
@@ -587,7 +600,11 @@ async fn open_memory(config: Config, options: SqliteConnectOptions) -> Result<Co
     })
 }
 
-async fn open_file(config: Config, options: SqliteConnectOptions) -> Result<Connecting> {
+async fn open_file(
+    config: Config,
+    options: SqliteConnectOptions,
+    settings: FileSettings,
+) -> Result<Connecting> {
     let path = options.get_filename().to_path_buf();
     if !path.exists() {
         return Err(schema_check::mismatch(format!("missing, there is no file {}", path.display())));
@@ -611,7 +628,7 @@ async fn open_file(config: Config, options: SqliteConnectOptions) -> Result<Conn
         renewer: writer.clone(),
         writer,
         dialect: Dialect::Sqlite,
-        opener: Opener::File(Box::new(options)),
+        opener: Opener::File(Box::new(options), settings),
         patience: Patience::default(),
         given_up: GivenUp::default(),
         watch: None,

@@ -1,5 +1,7 @@
 //! Opening a lane's connection.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{ConnectOptions as _, Connection as _, Executor};
@@ -10,11 +12,22 @@ use crate::patience::Patience;
 /// How many bytes a lane writes between checkpoints of SQLite's log.
 const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A checkpoint inside a commit is the slowest commit of all; see [`Checkpoints`].
+pub(super) const NO_CHECKPOINTS: (&str, &str) = ("wal_autocheckpoint", "0");
+
+/// What each connection to a file of SQLite is set to, whatever its driver.
+#[derive(Clone, Debug)]
+pub(crate) struct FileSettings {
+    pub(crate) vfs: Option<String>,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) pragmas: [(&'static str, &'static str); 4],
+}
+
 /// Opens a lane's connections.
 #[derive(Clone, Debug)]
 pub(crate) enum Opener {
     Postgres(Box<PgConnectOptions>, Patience),
-    File(Box<SqliteConnectOptions>),
+    File(Box<SqliteConnectOptions>, FileSettings),
     /// The only connection there is; borrowed for each group.
     Memory(SqlitePool),
 }
@@ -26,9 +39,9 @@ impl Opener {
                 let connection = patience.wait_for(options.connect()).await?;
                 Ok(Connection::Postgres(Box::new(connection), *patience))
             }
-            Self::File(options) => {
-                // A checkpoint inside a commit is the slowest commit of all; see `Checkpoints`.
-                let options = options.as_ref().clone().pragma("wal_autocheckpoint", "0");
+            Self::File(options, _) => {
+                let (name, value) = NO_CHECKPOINTS;
+                let options = options.as_ref().clone().pragma(name, value);
                 Ok(Connection::File(Box::new(options.connect().await?)))
             }
             Self::Memory(pool) => Ok(Connection::Memory(pool.acquire().await?)),
@@ -51,7 +64,7 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// Counts what was written, and starts a checkpoint when it is time.
     pub(super) fn wrote(&mut self, opener: &Opener, bytes: u64) {
-        let Opener::File(options) = opener else { return };
+        let Opener::File(options, _) = opener else { return };
         self.written = self.written.saturating_add(bytes);
         let running = self.running.as_ref().is_some_and(|task| !task.is_finished());
         if self.written < CHECKPOINT_BYTES || running {

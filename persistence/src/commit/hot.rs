@@ -6,8 +6,8 @@
 //!
 //! - PostgreSQL: one statement, the rows as arrays. A guard that does not hold gives no row; where
 //!   other heads of the group were changed already it divides by zero, which takes them back.
-//! - SQLite: one string, because each call costs a hop to the driver's thread. A guard that does
-//!   not hold writes NULL into a column that takes none, which ends the string before its COMMIT.
+//! - SQLite: a few statements. A guard that does not hold writes NULL into a column that takes none, which
+//!   ends them before their COMMIT.
 
 use super::decide::{HeadChange, Writes};
 use super::rows::{self, Columns, ITEM_CONFLICT, Kind, RUN, signed};
@@ -36,8 +36,10 @@ pub(super) fn postgres(writes: &Writes) -> Statement {
             names: RUN,
             rows: writes.runs.iter().map(|(key, delta)| rows::run(key, delta)).collect(),
         };
-        sql.push(", r AS (UPDATE runs SET ")
-            .push(&rows::run_assignments(Dialect::Postgres, |_, column| format!("v.{column}")));
+        sql.push(", r AS (UPDATE runs SET ");
+        rows::push_growth(&mut sql, |sql, column| {
+            sql.push("v.").push(column);
+        });
         sql.push(" FROM ");
         unnest(&mut sql, growth);
         sql.push(", ok WHERE runs.thread_id = v.thread_id AND runs.run_id = v.run_id AND ok.held = 1)");
@@ -59,6 +61,17 @@ const HEAD: &[(&str, Kind)] = &[
     ("was_epoch", Kind::Int),
     ("was_journal_ordinal", Kind::Int),
     ("was_state", Kind::Text),
+    ("updated_at", Kind::Time),
+];
+
+/// What a head must still be, and where the values are.
+const GUARDS: [(&str, &str); 6] = [
+    ("state", "was_state"),
+    ("next_seq", "was_next_seq"),
+    ("epoch", "was_epoch"),
+    ("journal_ordinal", "was_journal_ordinal"),
+    ("owner_id", "was_owner_id"),
+    ("active_run_id", "was_active_run_id"),
 ];
 
 fn head(change: &HeadChange) -> Vec<Value> {
@@ -76,22 +89,21 @@ fn head(change: &HeadChange) -> Vec<Value> {
         signed(before.epoch).into(),
         signed(before.journal_ordinal).into(),
         before.state.as_str().into(),
+        rows::now().into(),
     ]
 }
 
 fn update_heads(sql: &mut Statement, writes: &Writes) {
     sql.push(
         "UPDATE thread_heads AS h SET next_seq = v.next_seq, message_count = h.message_count + v.messages, \
-         active_run_id = v.active_run_id, epoch = v.epoch, journal_ordinal = v.journal_ordinal, updated_at = ",
+         active_run_id = v.active_run_id, epoch = v.epoch, journal_ordinal = v.journal_ordinal, updated_at = v.updated_at FROM ",
     );
-    sql.bind(rows::now()).push(" FROM ");
     unnest(sql, Columns { names: HEAD, rows: writes.heads.values().map(head).collect() });
-    sql.push(
-        " WHERE h.thread_id = v.thread_id AND h.state = v.was_state AND h.next_seq = v.was_next_seq \
-         AND h.epoch = v.was_epoch AND h.journal_ordinal = v.was_journal_ordinal \
-         AND h.owner_id IS NOT DISTINCT FROM v.was_owner_id \
-         AND h.active_run_id IS NOT DISTINCT FROM v.was_active_run_id RETURNING 1",
-    );
+    sql.push(" WHERE h.thread_id = v.thread_id");
+    for (column, was) in GUARDS {
+        sql.push(" AND h.").push(column).push(" IS NOT DISTINCT FROM v.").push(was);
+    }
+    sql.push(" RETURNING 1");
 }
 
 fn unnest(sql: &mut Statement, columns: Columns) {
@@ -115,58 +127,131 @@ fn insert(sql: &mut Statement, name: &str, table: &str, columns: Columns, confli
     sql.push(", ok WHERE ok.held = 1").push(conflict).push(")");
 }
 
-/// Rows of one INSERT: few sizes, so that few texts serve all commits and stay prepared.
-const CHUNKS: [usize; 5] = [64, 16, 4, 2, 1];
+/// The most rows of one statement of SQLite.
+const CHUNK: usize = 64;
 
-/// The one string of SQLite, from after BEGIN to before COMMIT.
-pub(super) fn sqlite(sql: &mut Statement, writes: &Writes) {
-    for change in writes.heads.values() {
-        sqlite_head(sql, change);
+/// The statements of SQLite, in their order.
+///
+/// A text that was not seen before has to be prepared, so there are few: a statement has as many rows as a power
+/// of two, and rows of NULLs fill it up.
+pub(super) fn sqlite(writes: &Writes) -> Vec<Statement> {
+    let heads = Columns { names: HEAD, rows: writes.heads.values().map(head).collect() };
+    let growth =
+        Columns { names: RUN, rows: writes.runs.iter().map(|(key, delta)| rows::run(key, delta)).collect() };
+    let mut statements = Vec::new();
+    update(&mut statements, heads, sqlite_head);
+    insert_rows(&mut statements, "run_events", rows::events(&writes.events), "");
+    insert_rows(&mut statements, "thread_items", rows::items(&writes.items), ITEM_CONFLICT);
+    insert_rows(&mut statements, "usage_records", rows::usage(writes.usage.values()), "");
+    update(&mut statements, growth, sqlite_growth);
+    statements
+}
+
+fn update(statements: &mut Vec<Statement>, columns: Columns, assign: fn(&mut Statement, &mut Source)) {
+    let Columns { names, mut rows } = columns;
+    if rows.len() > 1 {
+        return chunks(statements, Columns { names, rows }, |sql| assign(sql, &mut Source::Table));
     }
-    sqlite_insert(sql, "run_events", rows::events(&writes.events), "");
-    sqlite_insert(sql, "thread_items", rows::items(&writes.items), ITEM_CONFLICT);
-    sqlite_insert(sql, "usage_records", rows::usage(writes.usage.values()), "");
-    for (key, delta) in &writes.runs {
-        let mut values = rows::run(key, delta);
-        let growth = values.split_off(2);
-        sql.push("UPDATE runs SET ").push(&rows::run_assignments(Dialect::Sqlite, |_, _| "?".to_owned()));
-        sql.values.extend(growth);
-        sql.push(" WHERE thread_id = ")
-            .bind(key.0.as_str())
-            .push(" AND run_id = ")
-            .bind(key.1.as_str())
-            .push(";");
+    // One row as it is: a table of one costs a third as much again.
+    if let Some(values) = rows.pop() {
+        let mut sql = Statement::new(Dialect::Sqlite, "");
+        assign(&mut sql, &mut Source::Row { names, values });
+        statements.push(sql);
     }
 }
 
-fn sqlite_head(sql: &mut Statement, change: &HeadChange) {
-    let (before, after) = (&change.before, &change.after);
-    sql.push("UPDATE thread_heads SET next_seq = CASE WHEN state = ").bind(before.state.as_str());
-    sql.push(" AND next_seq = ").bind(signed(before.next_seq));
-    sql.push(" AND epoch = ").bind(signed(before.epoch));
-    sql.push(" AND journal_ordinal = ").bind(signed(before.journal_ordinal));
-    sql.push(" AND owner_id IS ").bind(before.owner_id.as_ref().map(|id| id.as_str()));
-    sql.push(" AND active_run_id IS ").bind(before.active_run_id.as_ref().map(|id| id.as_str()));
-    sql.push(" THEN ").bind(signed(after.next_seq)).push(" END, message_count = message_count + ");
-    sql.bind(signed(after.message_count - before.message_count));
-    sql.push(", active_run_id = ").bind(after.active_run_id.as_ref().map(|id| id.as_str()));
-    sql.push(", epoch = ").bind(signed(after.epoch));
-    sql.push(", journal_ordinal = ").bind(signed(after.journal_ordinal));
-    sql.push(", updated_at = ").bind(rows::now());
-    sql.push(" WHERE thread_id = ").bind(after.thread_id.as_str()).push(";");
-}
-
-fn sqlite_insert(sql: &mut Statement, table: &str, columns: Columns, conflict: &str) {
+fn insert_rows(statements: &mut Vec<Statement>, table: &str, columns: Columns, conflict: &str) {
     let names = list(columns.names);
-    let place = format!("({})", vec!["?"; columns.names.len()].join(", "));
-    let mut rows = columns.rows.into_iter();
-    while rows.len() > 0 {
-        let size = CHUNKS.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
-        sql.push(&format!("INSERT INTO {table} ({names}) VALUES "));
-        for (number, row) in rows.by_ref().take(size).enumerate() {
-            sql.push(if number == 0 { "" } else { ", " }).push(&place);
-            sql.values.extend(row);
-        }
-        sql.push(conflict).push(";");
+    if columns.rows.len() > 1 {
+        let insert =
+            format!("INSERT INTO {table} ({names}) SELECT * FROM v WHERE thread_id IS NOT NULL{conflict}");
+        return chunks(statements, columns, |sql| {
+            sql.push(&insert);
+        });
     }
+    let text = format!("INSERT INTO {table} ({names}) VALUES {}{conflict}", place(columns.names));
+    for values in columns.rows {
+        statements.push(Statement { dialect: Dialect::Sqlite, sql: text.clone(), values });
+    }
+}
+
+/// Statements that begin with the rows as a table `v`, and go on as `push` says.
+fn chunks(statements: &mut Vec<Statement>, columns: Columns, push: impl Fn(&mut Statement)) {
+    let Columns { names, rows } = columns;
+    let (place, mut rows) = (place(names), rows.into_iter());
+    while rows.len() > 0 {
+        let count = rows.len().min(CHUNK);
+        let size = count.next_power_of_two();
+        let places = vec![place.as_str(); size].join(", ");
+        let mut sql =
+            Statement::new(Dialect::Sqlite, format!("WITH v({}) AS (VALUES {places}) ", list(names)));
+        sql.values.extend(rows.by_ref().take(count).flatten());
+        sql.values.resize_with(size * names.len(), Value::default);
+        push(&mut sql);
+        statements.push(sql);
+    }
+}
+
+/// Where an UPDATE of SQLite has its values from.
+enum Source {
+    /// The table `v`.
+    Table,
+    /// The only row.
+    Row { names: &'static [(&'static str, Kind)], values: Vec<Value> },
+}
+
+impl Source {
+    fn put(&mut self, sql: &mut Statement, column: &str) {
+        match self {
+            Self::Table => {
+                sql.push("v.").push(column);
+            }
+            Self::Row { names, values } => {
+                let at = names.iter().position(|(name, _)| *name == column);
+                // Every column is named above.
+                let value = at.and_then(|at| values.get_mut(at)).map(std::mem::take);
+                sql.bind(value.unwrap_or_default());
+            }
+        }
+    }
+
+    fn from(&self, sql: &mut Statement) {
+        if let Self::Table = self {
+            sql.push(" FROM v");
+        }
+    }
+}
+
+/// A head that is not what it was becomes NULL, which its column refuses.
+fn sqlite_head(sql: &mut Statement, source: &mut Source) {
+    sql.push("UPDATE thread_heads AS h SET next_seq = CASE WHEN ");
+    for (number, (column, was)) in GUARDS.into_iter().enumerate() {
+        sql.push(if number == 0 { "h." } else { " AND h." }).push(column).push(" IS ");
+        source.put(sql, was);
+    }
+    sql.push(" THEN ");
+    source.put(sql, "next_seq");
+    sql.push(" END, message_count = h.message_count + ");
+    source.put(sql, "messages");
+    for column in ["active_run_id", "epoch", "journal_ordinal", "updated_at"] {
+        sql.push(", ").push(column).push(" = ");
+        source.put(sql, column);
+    }
+    source.from(sql);
+    sql.push(" WHERE h.thread_id = ");
+    source.put(sql, "thread_id");
+}
+
+fn sqlite_growth(sql: &mut Statement, source: &mut Source) {
+    sql.push("UPDATE runs SET ");
+    rows::push_growth(sql, |sql, column| source.put(sql, column));
+    source.from(sql);
+    sql.push(" WHERE runs.thread_id = ");
+    source.put(sql, "thread_id");
+    sql.push(" AND runs.run_id = ");
+    source.put(sql, "run_id");
+}
+
+fn place(names: &[(&str, Kind)]) -> String {
+    format!("({})", vec!["?"; names.len()].join(", "))
 }

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 
 use super::connection::{Checkpoints, Opener};
 use super::decide::{Decision, Facts, Writes, decide};
+use super::file::FileWriter;
 use super::lanes::Job;
 use super::load::{self, Failure};
-use super::statement::{Connection, Statement};
+use super::statement::{Connection, joined};
 use super::{hot, steps};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
@@ -114,6 +115,7 @@ pub(super) struct Lane {
     opener: Opener,
     signal: AppendSignal,
     connection: Option<Connection>,
+    file: FileWriter,
     used: Instant,
     heads: HashMap<ThreadId, ThreadHead>,
     wary: HashMap<ThreadId, u32>,
@@ -127,6 +129,7 @@ impl Lane {
             opener,
             signal,
             connection: None,
+            file: FileWriter::default(),
             used: Instant::now(),
             heads: HashMap::new(),
             wary: HashMap::new(),
@@ -161,6 +164,7 @@ impl Lane {
         if let Some(connection) = self.connection.take() {
             connection.close().await;
         }
+        self.file.close().await;
         self.checkpoints.finish().await;
     }
 
@@ -171,6 +175,7 @@ impl Lane {
 
     fn forget(&mut self) {
         self.connection = None;
+        self.file = FileWriter::default();
         self.heads.clear();
     }
 
@@ -336,17 +341,25 @@ impl Lane {
 
     /// Says whether the guards held.
     async fn write_guarded(&mut self, writes: &Writes) -> Result<bool, Failed> {
-        let connection = self.connection().await.map_err(Failed::before)?;
         fail_point!(GuardedUnsent);
+        let connection = match &self.opener {
+            Opener::File(options, settings) => {
+                return self
+                    .file
+                    .write(options, settings, hot::sqlite(writes))
+                    .await
+                    .map_err(Failed::committing)
+                    .map(|()| true);
+            }
+            Opener::Memory(_) | Opener::Postgres(..) => self.connection().await.map_err(Failed::before)?,
+        };
         match connection.dialect() {
             Dialect::Postgres => {
                 let rows = connection.rows(hot::postgres(writes)).await.map_err(Failed::committing)?;
                 Ok(rows.first().and_then(|row| row.int(0)) == Some(1))
             }
             Dialect::Sqlite => {
-                let mut sql = Statement::new(Dialect::Sqlite, "BEGIN IMMEDIATE;");
-                hot::sqlite(&mut sql, writes);
-                sql.push("COMMIT");
+                let sql = joined("BEGIN IMMEDIATE; ", hot::sqlite(writes), "COMMIT");
                 match connection.rows(sql).await {
                     Ok(_) => Ok(true),
                     Err(error) => {
@@ -521,10 +534,8 @@ impl Lane {
                 connection.run("COMMIT").await.map_err(Failed::committing)?;
             }
             Dialect::Sqlite => {
-                let mut sql = Statement::new(dialect, "");
-                hot::sqlite(&mut sql, &writes);
-                sql.push("COMMIT");
                 fail_point!(LockedUncommitted);
+                let sql = joined("", hot::sqlite(&writes), "COMMIT");
                 connection.rows(sql).await.map_err(Failed::committing)?;
             }
         }
@@ -634,9 +645,16 @@ mod tests {
     async fn remembered_heads_are_enough_for_plain_commits_until_somebody_else_writes() {
         let connecting = Connecting::open(Config::new("sqlite::memory:")).await.unwrap();
         runledger_migration::up_on(connecting.database(), &Default::default()).await.unwrap();
-        let opener = Opener::Memory(connecting.database().get_sqlite_connection_pool().clone());
-        let (mut one, mut two) =
-            (Lane::new(opener.clone(), AppendSignal::default()), Lane::new(opener, AppendSignal::default()));
+        two_lanes(&connecting.opener).await;
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("ledger.db").display());
+        runledger_migration::up(&url, &Default::default()).await.unwrap();
+        two_lanes(&Connecting::open(Config::new(url)).await.unwrap().opener).await;
+    }
+
+    async fn two_lanes(opener: &Opener) {
+        let lane = || Lane::new(opener.clone(), AppendSignal::default());
+        let (mut one, mut two) = (lane(), lane());
         for thread in ["a", "b"] {
             let new = NewThread::new(ThreadId::new(thread).unwrap());
             let (job, answer) = job(Commit { create_missing: Some(new), ..commit(thread) });

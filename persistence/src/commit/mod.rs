@@ -11,6 +11,7 @@
 //! | `lanes` | the queues, and handing in |
 //! | `lane` | one lane's work: groups, retries, answers |
 //! | `connection` | opening a lane's connection, and checkpoints of SQLite |
+//! | `file` | the connection that writes plain groups to a SQLite file |
 //! | `decide` | the judgement of a commit, pure |
 //! | `load` | reading what commits are judged by |
 //! | `hot` | the one call that writes heads, events, items, usage and runs' growth |
@@ -28,6 +29,7 @@
 
 mod connection;
 mod decide;
+mod file;
 mod hot;
 mod lane;
 mod lanes;
@@ -36,6 +38,6 @@ mod rows;
 mod statement;
 mod steps;
 
-pub(crate) use connection::Opener;
+pub(crate) use connection::{FileSettings, Opener};
 pub(crate) use lane::{LOCK_WAIT, backoff};
 pub(crate) use lanes::Lanes;

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::decide::{EventRow, ItemRow, RunDelta};
-use super::statement::Value;
+use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
 use runledger_core::{RunId, RunTotals, ThreadId, UsageRecord};
 
@@ -258,28 +258,30 @@ fn sums(totals: &RunTotals) -> [u64; 11] {
     ]
 }
 
-/// The assignments of a run's row; `new` writes where a column's growth is found.
-pub(super) fn run_assignments(dialect: Dialect, mut new: impl FnMut(usize, &str) -> String) -> String {
-    let larger = match dialect {
+/// Appends the assignments of a run's row; `put` writes where a column's growth is found.
+pub(super) fn push_growth(sql: &mut Statement, mut put: impl FnMut(&mut Statement, &str)) {
+    let larger = match sql.dialect {
         Dialect::Postgres => "GREATEST",
         Dialect::Sqlite => "MAX",
     };
-    let assignments = RUN.iter().enumerate().skip(2).map(|(at, (column, _))| {
-        let value = new(at, column);
-        match *column {
+    for (number, (column, _)) in RUN.iter().skip(2).enumerate() {
+        sql.push(if number == 0 { "" } else { ", " }).push(column).push(" = ");
+        let (before, after) = match *column {
             // What is stored stays.
             "first_seq" | "first_human_message" | "model_name" => {
-                format!("{column} = COALESCE(runs.{column}, {value})")
+                (format!("COALESCE(runs.{column}, "), ")".to_owned())
             }
-            "last_seq" | "last_ai_message" => format!("{column} = COALESCE({value}, runs.{column})"),
+            "last_seq" | "last_ai_message" => ("COALESCE(".to_owned(), format!(", runs.{column})")),
             // What comes back of reservations; the run's end gave back all.
             "reserved_tokens" | "reserved_cost_nanos" | "allowance_tokens" | "allowance_cost_nanos" => {
-                format!("{column} = {larger}(runs.{column} - {value}, 0)")
+                (format!("{larger}(runs.{column} - "), ", 0)".to_owned())
             }
-            _ => format!("{column} = runs.{column} + {value}"),
-        }
-    });
-    assignments.collect::<Vec<_>>().join(", ")
+            _ => (format!("runs.{column} + "), String::new()),
+        };
+        sql.push(&before);
+        put(sql, column);
+        sql.push(&after);
+    }
 }
 
 impl Columns {

@@ -66,6 +66,12 @@ pub(super) struct Statement {
     pub(super) values: Vec<Value>,
 }
 
+impl Default for Value {
+    fn default() -> Self {
+        Self::Text(None)
+    }
+}
+
 impl Statement {
     pub(super) fn new(dialect: Dialect, sql: impl Into<String>) -> Self {
         Self { dialect, sql: sql.into(), values: Vec::new() }
@@ -150,6 +156,17 @@ impl Statement {
         }
         self.push(")")
     }
+}
+
+/// Statements of SQLite as one text: each call costs a hop to the driver's thread.
+pub(super) fn joined(begin: &str, statements: Vec<Statement>, end: &str) -> Statement {
+    let mut all = Statement::new(Dialect::Sqlite, begin);
+    for statement in statements {
+        all.push(&statement.sql).push("; ");
+        all.values.extend(statement.values);
+    }
+    all.push(end);
+    all
 }
 
 /// A cell of a row, as far as a commit reads rows.
