@@ -4,16 +4,14 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
-use std::thread;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use runledger_core::{BoxError, ThreadId};
 use tempfile::TempDir;
 
-use super::{Appends, Load, Place, Setting};
-use crate::measure::{Stint, Written};
+use super::{Appends, Load, Place, Setting, in_threads};
+use crate::measure::Written;
 use crate::work::{Envelope, Work};
 
 /// A folder.
@@ -60,35 +58,9 @@ impl Lines {
 fn run(folder: &Path, synced: bool, work: &Work, load: Load) -> Result<Written, BoxError> {
     let count = if load.same_thread { 1 } else { load.writers };
     let files = (0..count).map(|_| Lines::create(folder)).collect::<Result<Vec<_>, _>>()?;
-    let ready = Barrier::new(load.writers + 1);
-    thread::scope(|scope| {
-        let writers: Vec<_> = (0..load.writers)
-            .map(|writer| {
-                let (file, ready) = (&files[writer % files.len()], &ready);
-                scope.spawn(move || {
-                    let store = |commit| {
-                        let mut lines = file.lock().unwrap_or_else(PoisonError::into_inner);
-                        lines.store(work, load.numbers(writer, commit), synced)
-                    };
-                    let warm = store(0);
-                    ready.wait();
-                    warm?;
-                    let mut stint = Stint::begin(load.commits);
-                    for commit in 1..=load.commits {
-                        let began = Instant::now();
-                        store(commit)?;
-                        stint.note(began);
-                    }
-                    Ok::<Stint, BoxError>(stint)
-                })
-            })
-            .collect();
-        ready.wait();
-        let mut stints = Vec::with_capacity(load.writers);
-        for writer in writers {
-            stints.push(writer.join().map_err(|_| "a writer of the limit panicked")??);
-        }
-        Ok(Written::by(load.events(), stints).after(load.warm_up()))
+    in_threads(load, |writer, commit| {
+        let mut lines = files[writer % files.len()].lock().unwrap_or_else(PoisonError::into_inner);
+        lines.store(work, load.numbers(writer, commit), synced)
     })
 }
 

@@ -10,7 +10,9 @@ pub(crate) mod sqlite_limit;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use runledger_core::BoxError;
@@ -19,7 +21,7 @@ use runledger_integration_tests::postgres::Server;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use crate::measure::Written;
+use crate::measure::{Stint, Written};
 use crate::work::Work;
 
 /// Where a contender keeps what it is given.
@@ -224,4 +226,37 @@ impl Place {
             }
         }
     }
+}
+
+/// Writers that are threads: each stores its commits one after the other, by its number and theirs. The first is to warm up.
+fn in_threads(
+    load: Load,
+    store: impl Fn(usize, usize) -> Result<(), BoxError> + Sync,
+) -> Result<Written, BoxError> {
+    let (ready, store) = (Barrier::new(load.writers + 1), &store);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..load.writers)
+            .map(|writer| {
+                let ready = &ready;
+                scope.spawn(move || {
+                    let warm = store(writer, 0);
+                    ready.wait();
+                    warm?;
+                    let mut stint = Stint::begin(load.commits);
+                    for commit in 1..=load.commits {
+                        let began = Instant::now();
+                        store(writer, commit)?;
+                        stint.note(began);
+                    }
+                    Ok::<Stint, BoxError>(stint)
+                })
+            })
+            .collect();
+        ready.wait();
+        let mut stints = Vec::with_capacity(load.writers);
+        for writer in writers {
+            stints.push(writer.join().map_err(|_| "a writer of the limit panicked")??);
+        }
+        Ok(Written::by(load.events(), stints).after(load.warm_up()))
+    })
 }

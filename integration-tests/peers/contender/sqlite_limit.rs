@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -15,8 +15,8 @@ use runledger_core::{BoxError, ThreadId};
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, ToSql, params_from_iter};
 
-use super::{Appends, Home, Load, Place, Setting};
-use crate::measure::{Stint, Written};
+use super::{Appends, Home, Load, Place, Setting, in_threads};
+use crate::measure::Written;
 use crate::work::{Envelope, Work, is_item, item_id};
 
 /// What an event fills of its row.
@@ -179,41 +179,18 @@ impl SqliteLimit {
             (0..count).map(|_| add_thread(&connection)).collect::<Result<Vec<_>, _>>()?
         };
         let run = ThreadId::generate().to_string();
-        let ready = Barrier::new(load.writers + 1);
-        thread::scope(|scope| {
-            let writers: Vec<_> = (0..load.writers)
-                .map(|writer| {
-                    let (thread, run, ready) = (&threads[writer % threads.len()], &run, &ready);
-                    scope.spawn(move || {
-                        let store = |commit| {
-                            let numbers = load.numbers(writer, commit);
-                            let connection = connection.lock().map_err(poisoned)?;
-                            let bytes = Commit { thread, run, numbers }.store(&connection, work);
-                            bytes.map_err(BoxError::from)
-                        };
-                        let warm = store(0);
-                        ready.wait();
-                        warm?;
-                        let (mut stint, mut bytes) = (Stint::begin(load.commits), 0);
-                        for commit in 1..=load.commits {
-                            let began = Instant::now();
-                            bytes += store(commit)?;
-                            stint.note(began);
-                            if bytes > CHECKPOINT_BYTES / load.writers as u64 {
-                                bytes = 0;
-                                let _ = checkpoints.send(());
-                            }
-                        }
-                        Ok::<Stint, BoxError>(stint)
-                    })
-                })
-                .collect();
-            ready.wait();
-            let mut stints = Vec::with_capacity(load.writers);
-            for writer in writers {
-                stints.push(writer.join().map_err(|_| "a writer of the limit panicked")??);
+        let written = AtomicU64::new(0);
+        in_threads(load, |writer, commit| {
+            let (thread, numbers) = (&threads[writer % threads.len()], load.numbers(writer, commit));
+            let bytes = {
+                let connection = connection.lock().map_err(poisoned)?;
+                Commit { thread, run: &run, numbers }.store(&connection, work)?
+            };
+            if written.fetch_add(bytes, Ordering::Relaxed) + bytes > CHECKPOINT_BYTES {
+                written.store(0, Ordering::Relaxed);
+                let _ = checkpoints.send(());
             }
-            Ok(Written::by(load.events(), stints).after(load.warm_up()))
+            Ok(())
         })
     }
 }

@@ -32,16 +32,12 @@ pub(super) fn postgres(writes: &Writes) -> Statement {
         insert(&mut sql, "u", "usage_records", rows::usage(writes.usage.values()), "");
     }
     if !writes.runs.is_empty() {
-        let growth = Columns {
-            names: RUN,
-            rows: writes.runs.iter().map(|(key, delta)| rows::run(key, delta)).collect(),
-        };
         sql.push(", r AS (UPDATE runs SET ");
         rows::push_growth(&mut sql, |sql, column| {
             sql.push("v.").push(column);
         });
         sql.push(" FROM ");
-        unnest(&mut sql, growth);
+        unnest(&mut sql, growth(writes));
         sql.push(", ok WHERE runs.thread_id = v.thread_id AND runs.run_id = v.run_id AND ok.held = 1)");
     }
     sql.push(" SELECT held::bigint FROM ok");
@@ -74,6 +70,14 @@ const GUARDS: [(&str, &str); 6] = [
     ("active_run_id", "was_active_run_id"),
 ];
 
+fn heads(writes: &Writes) -> Columns {
+    Columns { names: HEAD, rows: writes.heads.values().map(head).collect() }
+}
+
+fn growth(writes: &Writes) -> Columns {
+    Columns { names: RUN, rows: writes.runs.iter().map(|(key, delta)| rows::run(key, delta)).collect() }
+}
+
 fn head(change: &HeadChange) -> Vec<Value> {
     let (before, after) = (&change.before, &change.after);
     vec![
@@ -96,9 +100,10 @@ fn head(change: &HeadChange) -> Vec<Value> {
 fn update_heads(sql: &mut Statement, writes: &Writes) {
     sql.push(
         "UPDATE thread_heads AS h SET next_seq = v.next_seq, message_count = h.message_count + v.messages, \
-         active_run_id = v.active_run_id, epoch = v.epoch, journal_ordinal = v.journal_ordinal, updated_at = v.updated_at FROM ",
+         active_run_id = v.active_run_id, epoch = v.epoch, journal_ordinal = v.journal_ordinal, \
+         updated_at = v.updated_at FROM ",
     );
-    unnest(sql, Columns { names: HEAD, rows: writes.heads.values().map(head).collect() });
+    unnest(sql, heads(writes));
     sql.push(" WHERE h.thread_id = v.thread_id");
     for (column, was) in GUARDS {
         sql.push(" AND h.").push(column).push(" IS NOT DISTINCT FROM v.").push(was);
@@ -135,15 +140,12 @@ const CHUNK: usize = 64;
 /// A text that was not seen before has to be prepared, so there are few: a statement has as many rows as a power
 /// of two, and rows of NULLs fill it up.
 pub(super) fn sqlite(writes: &Writes) -> Vec<Statement> {
-    let heads = Columns { names: HEAD, rows: writes.heads.values().map(head).collect() };
-    let growth =
-        Columns { names: RUN, rows: writes.runs.iter().map(|(key, delta)| rows::run(key, delta)).collect() };
     let mut statements = Vec::new();
-    update(&mut statements, heads, sqlite_head);
+    update(&mut statements, heads(writes), sqlite_head);
     insert_rows(&mut statements, "run_events", rows::events(&writes.events), "");
     insert_rows(&mut statements, "thread_items", rows::items(&writes.items), ITEM_CONFLICT);
     insert_rows(&mut statements, "usage_records", rows::usage(writes.usage.values()), "");
-    update(&mut statements, growth, sqlite_growth);
+    update(&mut statements, growth(writes), sqlite_growth);
     statements
 }
 
