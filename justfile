@@ -53,6 +53,10 @@ api-fuzz form="short":
 openapi:
     RUNLEDGER_WRITE_OPENAPI=1 cargo test {{crates}} --test gateway -- openapi::
 
+# writes docs/statements.md anew, which is committed and compared (RUNLEDGER_TEST_DATABASE_URL names a PostgreSQL server)
+statements:
+    RUNLEDGER_WRITE_STATEMENTS=1 cargo test {{crates}} --lib sql::statements::a_call
+
 # builds the API documentation, warnings being errors
 doc:
     RUSTDOCFLAGS=-Dwarnings cargo doc {{crates}} --no-deps

@@ -1,5 +1,6 @@
 //! Times, and what is told of many of them.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What one measurement of writes gave.
@@ -83,6 +84,13 @@ impl Spread {
         };
         Self { p50: rank(50), p99: rank(99) }
     }
+}
+
+/// Waits until the disk has what the contender before left behind: it is not the next one's to wait for.
+pub(crate) async fn settle() {
+    // Where there is no such command, the figures are a little worse.
+    let _ = tokio::task::spawn_blocking(|| Command::new("sync").status()).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 /// The middle one; of an even number the mean of the two in the middle, of none 0.

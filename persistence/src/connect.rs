@@ -21,11 +21,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use url::Url;
 
-use crate::commit::{FileSettings, LOCK_WAIT, Lanes, Opener, backoff};
+use crate::commit::{LOCK_WAIT, Lanes, Opener, backoff};
 use crate::dialect::Dialect;
 use crate::error_map::{self, Trouble};
 use crate::patience::{GivenUp, Patience, Patient};
 use crate::sql::walk::Walk;
+use crate::sqlite_file::{FileReader, FileSettings};
 use crate::watch::Watch;
 use crate::{schema_check, sql};
 
@@ -266,9 +267,18 @@ impl Connecting {
         }
         let lanes = if self.dialect == Dialect::Sqlite { 1 } else { self.config.lanes.max(1) };
         let signal = self.watch.as_ref().map_or_else(AppendSignal::default, Watch::signal);
+        let lanes = Lanes::start(lanes, &self.opener, &signal)
+            .map_err(|error| Error::Unavailable { applied: Applied::No, source: error.into() })?;
         let database = Arc::new(Database {
-            lanes: Lanes::start(lanes, &self.opener, &signal),
-            in_memory: matches!(self.opener, Opener::Memory(_)),
+            lanes,
+            file: match self.opener {
+                Opener::File(_, settings) => Some(FileReader::new(
+                    settings,
+                    self.config.max_connections.max(1),
+                    self.config.acquire_timeout,
+                )),
+                Opener::Memory(_) | Opener::Postgres(..) => None,
+            },
             reader: Patient::new(self.reader, self.patience, &self.given_up),
             writer: Patient::new(self.writer, self.patience, &self.given_up),
             renewer: Patient::new(self.renewer, self.patience.at_most(RENEWAL), &self.given_up),
@@ -323,7 +333,8 @@ impl SqlLedger {
         }
         // A failure to say goodbye changes nothing: everything is committed, and the next start
         // moves a log that is still there.
-        if database.dialect == Dialect::Sqlite && !database.in_memory {
+        if let Some(file) = &database.file {
+            file.close().await;
             let _ = database.reader.close().await;
             let _ = database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await;
         }
@@ -352,8 +363,9 @@ pub(crate) struct Database {
     pub(crate) signal: AppendSignal,
     /// What other processes are told and heard by, where the database can do that.
     pub(crate) watch: Option<Watch>,
+    /// What reads pages of a SQLite file.
+    pub(crate) file: Option<FileReader>,
     lanes: Lanes,
-    in_memory: bool,
 }
 
 impl fmt::Debug for Database {
@@ -498,6 +510,10 @@ async fn open_postgres(config: Config) -> Result<Connecting> {
             let of_lanes = [
                 // Plans made for the values of one commit are no better, and are made each time.
                 ("plan_cache_mode", "force_generic_plan".to_owned()),
+                // Every row is found by its key. A plan that was made while a table was small would go on reading
+                // all of it, and the versions of rows that were updated since.
+                ("enable_seqscan", "off".to_owned()),
+                ("jit", "off".to_owned()),
                 ("lock_timeout", LOCK_WAIT.as_millis().to_string()),
             ];
             (options.clone(), options.options(of_lanes))
@@ -543,16 +559,20 @@ fn names_memory(url: &str) -> bool {
 
 async fn open_sqlite(config: Config) -> Result<Connecting> {
     let parsed: SqliteConnectOptions = config.url.parse().map_err(|_: sqlx::Error| refused_url())?;
-    let synchronous = match config.durability {
-        Durability::Full => "FULL",
-        Durability::Normal | Durability::Relaxed => "NORMAL",
+    // To append to a log that was cut off is faster than to write over one, but for whoever waits for the disk: then
+    // the file would grow, which is a second thing to sync.
+    let (synchronous, log_bytes) = match config.durability {
+        Durability::Full => ("FULL", "-1"),
+        Durability::Normal | Durability::Relaxed => ("NORMAL", "0"),
     };
     let settings = FileSettings {
+        path: parsed.get_filename().to_path_buf(),
         vfs: vfs_of(&config.url),
         busy_timeout: config.busy_timeout,
         pragmas: [
             ("foreign_keys", "ON"),
             ("synchronous", synchronous),
+            ("journal_size_limit", log_bytes),
             // In KiB where negative.
             ("cache_size", "-16384"),
             ("temp_store", "memory"),
@@ -605,9 +625,8 @@ async fn open_file(
     options: SqliteConnectOptions,
     settings: FileSettings,
 ) -> Result<Connecting> {
-    let path = options.get_filename().to_path_buf();
-    if !path.exists() {
-        return Err(schema_check::mismatch(format!("missing, there is no file {}", path.display())));
+    if !settings.path.exists() {
+        return Err(schema_check::mismatch(format!("missing, there is no file {}", settings.path.display())));
     }
     let options = options.create_if_missing(false).journal_mode(SqliteJournalMode::Wal);
     let reader = SqlitePoolOptions::new()

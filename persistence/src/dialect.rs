@@ -141,11 +141,23 @@ pub(crate) fn beside_updates(backend: DatabaseBackend) -> &'static str {
     }
 }
 
-/// The value for a column of words at this place of the statement's values.
+/// The places of the statement's values from `first` to `last`, where each value is used once and all in their order.
+///
+/// They have no numbers on SQLite: it looks each number up among all before it, so that a statement of thousands would
+/// take as long as millions.
+pub(crate) fn places(backend: DatabaseBackend, first: usize, last: usize) -> String {
+    let place = |number| match backend {
+        DatabaseBackend::Postgres => format!("${number}"),
+        _ => "?".to_owned(),
+    };
+    (first..=last).map(place).collect::<Vec<_>>().join(", ")
+}
+
+/// The value for a column of words, as the last of the statement's values.
 pub(crate) fn words(backend: DatabaseBackend, place: usize) -> String {
     match backend {
         DatabaseBackend::Postgres => format!("CAST(${place} AS tsvector)"),
-        _ => format!("${place}"),
+        _ => "?".to_owned(),
     }
 }
 

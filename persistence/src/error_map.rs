@@ -71,6 +71,13 @@ impl Trouble {
                 let code = error.code();
                 Self::of_code(code.as_deref().unwrap_or_default())
             }
+            // What SQLite says by its other driver.
+            sqlx::Error::AnyDriverError(error) => match error.downcast_ref::<rusqlite::Error>() {
+                Some(rusqlite::Error::SqliteFailure(error, _)) => {
+                    Self::of_code(&error.extended_code.to_string())
+                }
+                _ => Self::Other,
+            },
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Self::Lost,
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => Self::Unreachable,
             _ => Self::Other,

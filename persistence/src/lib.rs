@@ -60,6 +60,14 @@ macro_rules! fail_point {
     };
 }
 
+/// Notes a call to a database for the test that counts them; nothing outside of tests.
+macro_rules! note_call {
+    ($sql:expr) => {
+        #[cfg(test)]
+        crate::round_trip::note($sql);
+    };
+}
+
 pub mod archive;
 mod backup;
 mod commit;
@@ -75,8 +83,11 @@ mod file_name;
 pub mod jsonl;
 mod patience;
 pub mod retention;
+#[cfg(test)]
+mod round_trip;
 mod schema_check;
 mod sql;
+mod sqlite_file;
 mod watch;
 
 pub use connect::{Config, Connecting, Durability, Notifications, Pooler, SqlLedger, connect, redacted};

@@ -145,6 +145,7 @@ impl Patient<DatabaseConnection> {
         &self,
         options: TransactionOptions,
     ) -> Result<Patient<DatabaseTransaction>, DbErr> {
+        note_call!("BEGIN");
         let transaction = self.wait(self.connection.begin_with_options(options)).await?;
         Ok(Patient::new(transaction, self.patience, &self.given_up))
     }
@@ -156,10 +157,12 @@ impl Patient<DatabaseConnection> {
 
 impl Patient<DatabaseTransaction> {
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
+        note_call!("COMMIT");
         wait(self.patience, &self.given_up, self.connection.commit()).await
     }
 
     pub(crate) async fn rollback(self) -> Result<(), DbErr> {
+        note_call!("ROLLBACK");
         wait(self.patience, &self.given_up, self.connection.rollback()).await
     }
 }
@@ -171,18 +174,22 @@ impl<C: ConnectionTrait> ConnectionTrait for Patient<C> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        note_call!(&statement.sql);
         self.wait(self.connection.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        note_call!(sql);
         self.wait(self.connection.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        note_call!(&statement.sql);
         self.wait(self.connection.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        note_call!(&statement.sql);
         self.wait(self.connection.query_all_raw(statement)).await
     }
 }

@@ -72,6 +72,7 @@ pub(crate) async fn runs(args: &RunsArgs, ledger: &Ledger, output: &mut Output) 
                 created_from: args.from,
                 created_before: args.before,
                 contents: contents(args.reader.json),
+                ..RunFilter::default()
             };
             let page = ledger.runs().list(&scope, &filter, &args.range.range()?).await?;
             (page.items, page.has_more, page.next_cursor.map(|cursor| cursor.as_str().to_owned()))

@@ -31,28 +31,36 @@ impl MemoryLedger {
             (None, Some(new)) => state.check_new_agent_run(scope, new).err(),
             (None, None) => None,
         };
-        let mut log = match state.log(scope, &thread) {
-            Ok(log) => log.clone(),
+        let missing = match state.log(scope, &thread) {
+            Ok(_) => None,
             // A tombstone or somebody else's thread is never made anew.
             Err(error) if state.threads.contains_key(&thread) => return Err(error),
             Err(error) => match &prepared.create_missing {
-                Some(new) => Log::new(new.clone().into_thread(scope)?),
+                Some(new) => Some(Log::new(new.clone().into_thread(scope)?)),
                 None => return Err(error),
             },
         };
-        let receipt = log.append(prepared, beyond)?;
+        let receipt = match missing {
+            Some(mut log) => {
+                let receipt = log.append(prepared, beyond)?;
+                state.threads.insert(thread.clone(), log);
+                receipt
+            }
+            None => state.log_mut(scope, &thread)?.append(prepared, beyond)?,
+        };
+        let log = state.log_mut(&Scope::System, &thread)?;
         let last_seq = log.head.next_seq - 1;
-        for begun in log.begun.drain(..) {
+        let (begun, ended) = (std::mem::take(&mut log.begun), std::mem::take(&mut log.ended));
+        for begun in begun {
             state.agent_runs.insert(begun.agent_run.agent_run_id.clone(), begun);
         }
-        for (id, outcome, at) in log.ended.drain(..) {
+        for (id, outcome, at) in ended {
             if let Some(stored) = state.agent_runs.get_mut(&id) {
                 stored.agent_run.status = AgentRunStatus::of(&outcome);
                 stored.agent_run.error = outcome.error;
                 stored.agent_run.finished_at = Some(at);
             }
         }
-        state.threads.insert(thread.clone(), log);
         drop(state);
         self.signal.publish(&thread, last_seq);
         Ok(receipt)
@@ -60,6 +68,7 @@ impl MemoryLedger {
 }
 
 impl Log {
+    /// Judges everything before it changes anything.
     fn append(&mut self, prepared: Prepared, beyond: Option<Error>) -> Result<Receipt> {
         let mut seqs = Vec::new();
         let mut prepared = prepared;

@@ -53,11 +53,12 @@ impl FeedbackStore for MemoryLedger {
         filter: &FeedbackFilter,
         range: &ListRange,
     ) -> Result<Page<Feedback>> {
+        check_run_count(&filter.run_ids)?;
         let limit = range.checked_limit()?;
         let end = range.cursor.as_ref().map(Cursor::position).transpose()?;
         let state = self.state();
         let found = state.log(scope, thread)?.feedback.values().filter(|feedback| {
-            filter.run_id.as_ref().is_none_or(|run| feedback.run_id == *run)
+            (filter.run_ids.is_empty() || filter.run_ids.contains(&feedback.run_id))
                 && filter.item_id.as_ref().is_none_or(|item| feedback.item_id.as_ref() == Some(item))
         });
         Ok(newest_first(

@@ -13,11 +13,11 @@ use crate::record::{
     UsageRecord, UsageSum, Visibility,
 };
 use crate::store::{
-    AgentRunFilter, AgentRunStanding, AgentRunStore, AppendSignal, Claimable, ClaimedItem, Contents,
-    ContextStore, Deleted, Deletion, DeletionFilter, Erased, Erasure, EventFilter, EventStore,
+    AgentRunFilter, AgentRunStanding, AgentRunStore, AppendSignal, ChildFilter, Claimable, ClaimedItem,
+    Contents, ContextStore, Deleted, Deletion, DeletionFilter, Erased, Erasure, EventFilter, EventStore,
     InteractionFilter, InteractionStore, ItemPage, ItemQuery, ItemStore, PutIfAbsent, RecordedAgentRun,
     Reservation, Reserve, RunFilter, RunStore, RunVisibility, StoredAgentRun, Sweep, ThreadFilter,
-    ThreadStore, TurnPage, TurnQuery, Unfolded, UsageQuery, UsageStore,
+    ThreadStore, TurnPage, TurnQuery, Unfolded, UsageQuery, UsageStore, check_run_count,
 };
 use crate::verify::{self, Rebuilt, Verified};
 use crate::view::context::ContextWindow;
@@ -67,9 +67,10 @@ impl ThreadStore for MemoryLedger {
         &self,
         scope: &Scope,
         thread: &ThreadId,
+        filter: &ChildFilter,
         range: &ListRange,
     ) -> Result<Page<Thread>> {
-        self.list_children_now(scope, thread, range)
+        self.list_children_now(scope, thread, filter, range)
     }
 
     async fn archive(&self, scope: &Scope, thread: &ThreadId, at: Timestamp) -> Result<Thread> {
@@ -132,6 +133,7 @@ impl RunStore for MemoryLedger {
     }
 
     async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
+        check_run_count(&filter.run_ids)?;
         let limit = range.checked_limit()?;
         let end = range.cursor.as_ref().map(Cursor::run_position).transpose()?;
         let state = self.state();
@@ -141,6 +143,7 @@ impl RunStore for MemoryLedger {
         };
         let runs = logs.into_iter().flat_map(|log| log.runs.values()).filter(|run| {
             scope.sees(run.owner_id.as_ref())
+                && (filter.run_ids.is_empty() || filter.run_ids.contains(&run.run_id))
                 && filter.status.as_ref().is_none_or(|status| run.status == *status)
                 && filter.operation_kind.as_ref().is_none_or(|kind| run.operation_kind == *kind)
                 && filter.created_from.is_none_or(|from| run.created_at >= from)

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::record::{HeadState, NewThread, RunStatus, Thread, ThreadLifecycle, ThreadStatus};
-use crate::store::{Deletion, DeletionFilter, Erased, Erasure, require_system_scope};
+use crate::store::{
+    ChildFilter, Deletion, DeletionFilter, Erased, Erasure, check_run_count, require_system_scope,
+};
 use crate::view::tree::Place;
 use crate::{Cursor, Error, ListRange, OwnerId, Page, Result, Scope, ThreadId, Timestamp};
 
@@ -43,20 +45,29 @@ impl MemoryLedger {
         &self,
         scope: &Scope,
         thread: &ThreadId,
+        filter: &ChildFilter,
         range: &ListRange,
     ) -> Result<Page<Thread>> {
+        check_run_count(&filter.spawn_run_ids)?;
         let limit = range.checked_limit()?;
         let end = range.cursor.as_ref().map(Cursor::position).transpose()?;
         let state = self.state();
         state.log(scope, thread)?;
         let children = state.threads.values().filter_map(|log| log.thread.as_ref());
-        Ok(newest_first(
-            children.filter(|child| child.parent_thread_id.as_ref() == Some(thread)),
+        let runs = &filter.spawn_run_ids;
+        let is_wanted = |child: &&Thread| {
+            child.parent_thread_id.as_ref() == Some(thread)
+                && (runs.is_empty() || child.spawn_run_id.as_ref().is_some_and(|run| runs.contains(run)))
+        };
+        let mut page = newest_first(
+            children.filter(is_wanted),
             limit,
             end,
             |child| (child.created_at, child.thread_id.as_str()),
             |child| Cursor::at(child.created_at, child.thread_id.as_str()),
-        ))
+        );
+        page.items = page.items.into_iter().map(|child| filter.contents.of_thread(child)).collect();
+        Ok(page)
     }
 
     pub(super) fn archive_now(&self, scope: &Scope, thread: &ThreadId, at: Timestamp) -> Result<Thread> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Contents, Erased, Erasure, Ledger, RunFilter, ThreadFilter, require_system_scope};
+use super::{ChildFilter, Contents, Erased, Erasure, Ledger, RunFilter, ThreadFilter, require_system_scope};
 use crate::commit::Claim;
 use crate::record::{Outcome, Run, RunStatus, ThreadLifecycle, ThreadStatus};
 use crate::{Error, ErrorKind, ListRange, MAX_LIMIT, OwnerId, Result, RunId, Scope, ThreadId, Timestamp};
@@ -50,15 +50,15 @@ impl Ledger {
     /// Deletes a thread with all that goes with it, after whoever pays for their runs was charged: that can be told
     /// only while there is a run to read.
     async fn discard(&self, scope: &Scope, thread: &ThreadId) -> Result<()> {
+        let filter = ChildFilter { contents: Contents::Omitted, ..ChildFilter::default() };
         let mut tree = vec![self.threads().get(scope, thread).await?];
         let mut seen = 0;
         while let Some(parent) = tree.get(seen).map(|thread| thread.thread_id.clone()) {
             seen += 1;
             let mut range = ListRange::newest(MAX_LIMIT);
             loop {
-                let Some(page) = absent(self.threads().list_children(scope, &parent, &range).await)? else {
-                    break;
-                };
+                let children = self.threads().list_children(scope, &parent, &filter, &range).await;
+                let Some(page) = absent(children)? else { break };
                 tree.extend(page.items);
                 match page.next_cursor {
                     Some(next) => range.cursor = Some(next),

@@ -11,8 +11,8 @@ use crate::{FeedbackId, ItemId, ListRange, Page, Result, RunId, Scope, ThreadId,
 /// Which feedback of a thread to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedbackFilter {
-    /// Only on this run and its messages.
-    pub run_id: Option<RunId>,
+    /// Only on these runs and their messages, at most 1,000 of them; none means all.
+    pub run_ids: Vec<RunId>,
     /// Only on messages with this id; one of another run may have it, too.
     pub item_id: Option<ItemId>,
 }

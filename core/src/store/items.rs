@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::RunVisibility;
-use crate::record::{Item, ItemEntry, ItemStatus, Run};
+use crate::record::{Item, ItemEntry, ItemStatus, Run, Thread};
 use crate::verify::{Rebuilt, Verified};
-use crate::{Cursor, Error, ItemId, ItemKind, MAX_LIMIT, Result, RunId, Scope, SeqPage, SeqRange, ThreadId};
+use crate::{
+    Cursor, Error, ItemId, ItemKind, MAX_LIMIT, RawJson, Result, RunId, Scope, SeqPage, SeqRange, ThreadId,
+};
 
 /// The most turns in one page.
 pub const MAX_TURNS: u32 = 100;
@@ -55,6 +57,20 @@ pub enum Contents {
     /// As they are stored, items with their contents from the log.
     #[default]
     Read,
+}
+
+impl Contents {
+    /// The thread as a list has it, for those who implement a store.
+    #[must_use]
+    pub fn of_thread(self, thread: Thread) -> Thread {
+        match self {
+            Self::Read => thread,
+            Self::Omitted => {
+                let (config, metadata) = (RawJson::empty_object(), RawJson::empty_object());
+                Thread { system_prompt: None, config, metadata, ..thread }
+            }
+        }
+    }
 }
 
 /// Which items to list, and how.

@@ -56,8 +56,8 @@ pub use search::{Behind, IndexBudget, Indexed, SearchFilter, SearchHit, SearchPa
 pub use signal::{AppendSignal, Relay, Subscription};
 pub use tail::TailItem;
 pub use threads::{
-    Deletion, DeletionFilter, Erased, Erasure, MetadataMatch, MetadataValue, ThreadFilter, ThreadStore,
-    require_system_scope,
+    ChildFilter, Deletion, DeletionFilter, Erased, Erasure, MetadataMatch, MetadataValue, ThreadFilter,
+    ThreadStore, require_system_scope,
 };
 pub use transcript::FoldedEnds;
 pub use usage::{UsageOf, UsageQuery, UsageStore};

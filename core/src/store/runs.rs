@@ -18,6 +18,8 @@ use crate::{Error, ListRange, Page, Result, RunId, Scope, ThreadId, Timestamp, W
 pub struct RunFilter {
     /// Only those of this thread; a foreign or missing one is `NotFound`.
     pub thread_id: Option<ThreadId>,
+    /// Only these, at most 1,000 of them; none means all.
+    pub run_ids: Vec<RunId>,
     /// Only those with this status.
     pub status: Option<RunStatus>,
     /// Only those of this kind.

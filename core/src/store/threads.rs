@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{Contents, Deleted};
 use crate::record::{NewThread, Thread, ThreadHead, ThreadPatch, ThreadStatus};
 use crate::{
-    AssistantId, Cursor, Error, ErrorKind, ListRange, OwnerId, Page, RawJson, RawObject, Result, Scope,
-    ThreadId, Timestamp, text,
+    AssistantId, Cursor, Error, ErrorKind, ListRange, OwnerId, Page, RawJson, RawObject, Result, RunId,
+    Scope, ThreadId, Timestamp, text,
 };
 
 /// Which threads to list.
@@ -70,18 +70,6 @@ impl ThreadFilter {
             })
     }
 
-    /// The thread as a list with this filter has it, for those who implement a store.
-    #[must_use]
-    pub fn listed(&self, thread: Thread) -> Thread {
-        match self.contents {
-            Contents::Read => thread,
-            Contents::Omitted => {
-                let (config, metadata) = (RawJson::empty_object(), RawJson::empty_object());
-                Thread { system_prompt: None, config, metadata, ..thread }
-            }
-        }
-    }
-
     /// The page of `threads`, for those who implement a store without an index: all that the scope sees, in
     /// any order.
     pub fn page(&self, mut threads: Vec<Thread>, range: &ListRange) -> Result<Page<Thread>> {
@@ -104,7 +92,7 @@ impl ThreadFilter {
             edge = threads.last().map(Cursor::at_thread);
         }
         threads.retain(|thread| self.accepts(thread));
-        let threads = threads.into_iter().map(|thread| self.listed(thread)).collect();
+        let threads = threads.into_iter().map(|thread| self.contents.of_thread(thread)).collect();
         Ok(Page::from_rows(threads, limit, Cursor::at_thread).going_on_after(edge))
     }
 }
@@ -237,6 +225,15 @@ pub fn require_system_scope(scope: &Scope, what: &str) -> Result<()> {
     }
 }
 
+/// Which children of a thread to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChildFilter {
+    /// Only those that these runs spawned, at most 1,000 of them; none means all.
+    pub spawn_run_ids: Vec<RunId>,
+    /// Whether they come with `system_prompt`, `config` and `metadata`.
+    pub contents: Contents,
+}
+
 /// Keeps threads.
 #[async_trait]
 pub trait ThreadStore: fmt::Debug + Send + Sync + 'static {
@@ -291,6 +288,7 @@ pub trait ThreadStore: fmt::Debug + Send + Sync + 'static {
         &self,
         scope: &Scope,
         thread: &ThreadId,
+        filter: &ChildFilter,
         range: &ListRange,
     ) -> Result<Page<Thread>>;
 

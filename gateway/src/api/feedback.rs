@@ -218,7 +218,7 @@ async fn list(
     run: RunId,
     range: &ListRange,
 ) -> Result<Response, Problem> {
-    let filter = FeedbackFilter { run_id: Some(run), item_id: None };
+    let filter = FeedbackFilter { run_ids: vec![run], item_id: None };
     let page = app.ledger.feedback().list(scope, thread, &filter, range).await?;
     let own = page.items.into_iter().filter(|one| is_own(scope, one));
     let rows: Vec<WireFeedback> = own.map(WireFeedback::from).collect();
@@ -325,7 +325,7 @@ async fn delete_run_feedback(
     Query(query): Query<MessageQuery>,
 ) -> Result<axum::http::StatusCode, Problem> {
     let store = app.ledger.feedback();
-    let filter = FeedbackFilter { run_id: Some(path.run_id.clone()), item_id: query.message_id.clone() };
+    let filter = FeedbackFilter { run_ids: vec![path.run_id.clone()], item_id: query.message_id.clone() };
     let mut range = ListRange::newest(runledger_core::MAX_LIMIT);
     loop {
         let page = store.list(&caller.scope, &path.thread_id, &filter, &range).await?;

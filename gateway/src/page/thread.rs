@@ -1,12 +1,14 @@
 //! `/threads/{thread_id}`: a conversation, a page of turns at a time, the newest last, and followed while a run goes on.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::response::Html;
 use maud::{Markup, html};
 use runledger_core::{
-    Contents, Cursor, ErrorKind, Interaction, InteractionFilter, Item, ItemFilter, ItemQuery, ItemSeq,
-    Ledger, ListOrder, ListRange, MAX_LIMIT, RunId, RunVisibility, Scope, SeqRange, Thread, ThreadId, Turn,
-    TurnQuery, TurnStart, TurnView,
+    ChildFilter, Contents, Cursor, ErrorKind, Interaction, InteractionFilter, Item, ItemFilter, ItemQuery,
+    ItemSeq, Ledger, ListOrder, ListRange, RunFilter, RunId, RunVisibility, Scope, SeqRange, Thread,
+    ThreadId, Turn, TurnQuery, TurnStart, TurnView,
 };
 use serde::Deserialize;
 
@@ -23,7 +25,8 @@ use crate::app::App;
 /// Turns on one page, and items of each.
 const TURNS: u32 = 10;
 const ITEMS: u32 = 60;
-/// Sub-agents that are told with a thread, and the turns of each.
+/// Sub-agents that a page knows of, those that are told with their turns, and how many of each.
+const LINKED: u32 = 100;
 const CHILDREN: usize = 12;
 const CHILD_TURNS: u32 = 2;
 /// Changed items that one fragment brings.
@@ -197,10 +200,13 @@ pub(super) async fn children(
     thread: &ThreadId,
     runs: &[RunId],
 ) -> runledger_core::Result<Children> {
-    let page = ledger.threads().list_children(scope, thread, &ListRange::newest(MAX_LIMIT)).await?;
-    let is_here = |child: &Thread| child.spawn_run_id.as_ref().is_some_and(|run| runs.contains(run));
     let mut children = Children::default();
-    for (at, thread) in page.items.into_iter().filter(is_here).take(100).enumerate() {
+    if runs.is_empty() {
+        return Ok(children);
+    }
+    let filter = ChildFilter { spawn_run_ids: runs.to_vec(), contents: Contents::Omitted };
+    let page = ledger.threads().list_children(scope, thread, &filter, &ListRange::newest(LINKED)).await?;
+    for (at, thread) in page.items.into_iter().enumerate() {
         let query = TurnQuery { order: ListOrder::OldestFirst, limit: CHILD_TURNS, ..TurnQuery::default() };
         let (turns, has_more) = if at < CHILDREN {
             match ledger.items().turns(scope, &thread.thread_id, &query).await {
@@ -271,14 +277,22 @@ async fn changed(
     let newest = TurnQuery { view: TurnView::NotLoaded, visibility, limit: 2, ..TurnQuery::default() };
     let newest = ledger.items().turns(scope, thread, &newest).await?;
     let questions = questions(ledger, scope, thread).await?;
-    let mut runs: Vec<_> = newest.turns.into_iter().rev().map(|turn| turn.run).collect();
-    for item in &items {
-        if !runs.iter().any(|run| run.run_id == item.entry.run_id) {
-            runs.insert(0, ledger.runs().get(scope, thread, &item.entry.run_id).await?);
-        }
+    let mut runs: Vec<_> = newest.turns.into_iter().map(|turn| turn.run).collect();
+    let is_newest = |item: &Item| runs.iter().any(|run| run.run_id == item.entry.run_id);
+    let older = items.iter().filter(|item| !is_newest(item)).map(|item| item.entry.run_id.clone());
+    let older: BTreeSet<RunId> = older.collect();
+    if !older.is_empty() {
+        let filter = RunFilter {
+            thread_id: Some(thread.clone()),
+            run_ids: older.into_iter().collect(),
+            contents: Contents::Omitted,
+            ..RunFilter::default()
+        };
+        runs.extend(ledger.runs().list(scope, &filter, &ListRange::newest(CHANGES)).await?.items);
     }
     let mut shelves: Vec<Shelf> = runs
         .into_iter()
+        .rev()
         .map(|run| {
             let questions = questions.iter().filter(|asked| asked.run_id == run.run_id).cloned().collect();
             Shelf { run, items: Vec::new(), has_earlier: false, has_later: false, questions }

@@ -55,9 +55,10 @@ pub(crate) async fn open(setting: Setting, place: &Place) -> Result<SqliteLimit,
 /// With the settings of ours.
 pub(crate) fn connect(path: &Path, setting: Setting) -> Result<Connection, BoxError> {
     let connection = Connection::open(path)?;
-    let synchronous = if setting == Setting::SqliteFull { "FULL" } else { "NORMAL" };
+    let (synchronous, log_bytes) = if setting == Setting::SqliteFull { ("FULL", -1) } else { ("NORMAL", 0) };
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = 0; \
+         PRAGMA journal_size_limit = {log_bytes}; \
          PRAGMA foreign_keys = on; PRAGMA cache_size = -16384; PRAGMA temp_store = memory"
     ))?;
     connection.set_prepared_statement_cache_capacity(64);

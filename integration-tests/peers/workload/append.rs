@@ -9,7 +9,7 @@ use crate::contender::archive::{Archive, Import};
 use crate::contender::journal::{self, Journal};
 use crate::contender::postgres_limit::Copy;
 use crate::contender::{About, Appends, Load, Setting, file_limit, ours, postgres_limit, sqlite_limit};
-use crate::measure::{Written, median};
+use crate::measure::{Written, median, settle};
 use crate::report::{Row, say};
 use crate::work::Work;
 use crate::{Bench, line};
@@ -97,6 +97,9 @@ impl Entry {
     }
 
     async fn round(&mut self, bench: &Bench, shape: Shape) -> Result<(), BoxError> {
+        if !bench.arguments.smoke {
+            settle().await;
+        }
         let written = self.measure(&bench.work, shape.load(self.commits)).await?;
         say(&format!(
             "{}: {:.0} events/s, {} events, p50 {:.0} us, p99 {:.0} us",

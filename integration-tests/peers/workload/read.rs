@@ -15,7 +15,7 @@ use sqlx::{Connection as _, Row as _};
 use super::fill::{Filled, RUN, fill};
 use crate::contender::python::{Peer, PythonPeer};
 use crate::contender::{About, Appends as _, Backend, Setting, sqlite_limit};
-use crate::measure::{Spread, median};
+use crate::measure::{Spread, median, settle};
 use crate::report::{ReadRow, Size, say};
 use crate::work::{Work, draft};
 use crate::{Bench, line};
@@ -393,6 +393,9 @@ impl Entry {
         let (op, read) = &mut self.read[at];
         // What takes longer by its nature is not done as often.
         let times = if op.sums() { bench.arguments.reads().div_ceil(10) } else { bench.arguments.reads() };
+        if *op == Op::Append && !bench.arguments.smoke {
+            settle().await;
+        }
         if let Some(spread) = self.reader.read(*op, times).await? {
             let what = line(GROUP, &workload(events), &self.about);
             say(&format!("{what}: {}: p50 {:.0} us, p99 {:.0} us", op.name(), spread.p50, spread.p99));

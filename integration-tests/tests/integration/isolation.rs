@@ -11,9 +11,9 @@ use pretty_assertions::assert_eq;
 use runledger_core::view::search::SearchQuery;
 use runledger_core::{
     Admission, AgentRunFilter, AgentRunId, AgentRunRecord, AgentUsage, ApiToken, ApiTokenFilter, ApiTokenId,
-    BlobHash, CancelAction, Category, Commit, DeletionFilter, Erasure, ErrorKind, Estimate, EventDraft,
-    EventFilter, EventType, FeedbackFilter, FeedbackId, FeedbackPatch, Finish, Fold, FoldedSteps, Fork,
-    ForkOrigin, ImportCursor, ImportSource, IndexBudget, InteractionFilter, InteractionId, ItemFilter,
+    BlobHash, CancelAction, Category, ChildFilter, Commit, DeletionFilter, Erasure, ErrorKind, Estimate,
+    EventDraft, EventFilter, EventType, FeedbackFilter, FeedbackId, FeedbackPatch, Finish, Fold, FoldedSteps,
+    Fork, ForkOrigin, ImportCursor, ImportSource, IndexBudget, InteractionFilter, InteractionId, ItemFilter,
     ItemId, ItemKind, ItemMark, ItemQuery, ItemStatus, JournalMark, Ledger, ListRange, NewAgentRun,
     NewFeedback, NewInteraction, NewRun, NewThread, ONCE_TERMINAL, Outcome, OwnerId, Rating, RawJson,
     Reserve, Result, RunFilter, RunId, RunProgress, RunVisibility, Scope, SearchFilter, SeqRange, SourceId,
@@ -208,7 +208,10 @@ async fn answers(ledger: &Ledger, scope: &Scope, thread: &ThreadId, run: &RunId)
             kind(threads.update(scope, thread, ThreadPatch::default(), Timestamp::now()).await),
         ),
         ("ThreadStore::set_owner", kind(threads.set_owner(scope, thread, None).await)),
-        ("ThreadStore::list_children", kind(threads.list_children(scope, thread, &list).await)),
+        (
+            "ThreadStore::list_children",
+            kind(threads.list_children(scope, thread, &ChildFilter::default(), &list).await),
+        ),
         ("ThreadStore::archive", kind(threads.archive(scope, thread, Timestamp::now()).await)),
         ("ThreadStore::unarchive", kind(threads.unarchive(scope, thread, Timestamp::now()).await)),
         ("ThreadStore::list_spent", kind(threads.list_spent(scope, second, 10).await)),

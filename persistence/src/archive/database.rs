@@ -11,7 +11,7 @@ use super::row::Row;
 use super::table::{Column, Kind, TABLES, THREAD, Table};
 use super::{PAGE_BYTES, Rows};
 use crate::connect::Database;
-use crate::dialect::Dialect;
+use crate::dialect::{self, Dialect};
 use crate::error_map;
 use crate::patience::Patient;
 use crate::sql::unreadable;
@@ -241,6 +241,7 @@ impl Writer<'_> {
         let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
         let mut sql = format!("INSERT INTO {} ({}) VALUES ", table.name, columns.join(", "));
         let mut values = Vec::with_capacity(rows.len() * columns.len());
+        let backend = self.transaction.get_database_backend();
         for row in rows {
             sql.push_str(if values.is_empty() { "(" } else { ", (" });
             for (place, (value, column)) in row.into_values().zip(&table.columns).enumerate() {
@@ -248,7 +249,8 @@ impl Writer<'_> {
                 let comma = if place == 0 { "" } else { ", " };
                 let is_document = column.kind == Kind::Json && self.database.dialect == Dialect::Postgres;
                 let cast = if is_document { "::jsonb" } else { "" };
-                sql.push_str(&format!("{comma}${}{cast}", values.len()));
+                let at = dialect::places(backend, values.len(), values.len());
+                sql.push_str(&format!("{comma}{at}{cast}"));
             }
             sql.push(')');
         }

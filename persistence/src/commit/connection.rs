@@ -1,27 +1,26 @@
 //! Opening a lane's connection.
 
-use std::time::Duration;
+use std::thread;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-use sqlx::{ConnectOptions as _, Connection as _, Executor};
 
 use super::statement::Connection;
 use crate::patience::Patience;
+use crate::sqlite_file::FileSettings;
 
 /// How many bytes a lane writes between checkpoints of SQLite's log.
 const CHECKPOINT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// By how many pages the log grows between checkpoints: 256 MiB. A small commit has far more pages than bytes.
+const CHECKPOINT_PAGES: u32 = 32_768;
+
+/// How many pages the log has at most, about: 1 GiB.
+const MOST_PAGES: u32 = 4 * CHECKPOINT_PAGES;
+
 /// A checkpoint inside a commit is the slowest commit of all; see [`Checkpoints`].
 pub(super) const NO_CHECKPOINTS: (&str, &str) = ("wal_autocheckpoint", "0");
-
-/// What each connection to a file of SQLite is set to, whatever its driver.
-#[derive(Clone, Debug)]
-pub(crate) struct FileSettings {
-    pub(crate) vfs: Option<String>,
-    pub(crate) busy_timeout: Duration,
-    pub(crate) pragmas: [(&'static str, &'static str); 4],
-}
 
 /// Opens a lane's connections.
 #[derive(Clone, Debug)]
@@ -48,6 +47,11 @@ impl Opener {
         }
     }
 
+    /// Whether a lane has a thread of its own: that of a SQLite file waits for the disk itself.
+    pub(super) fn has_a_thread(&self) -> bool {
+        matches!(self, Self::File(..))
+    }
+
     /// Whether a lane keeps its connection between groups.
     pub(super) fn is_held(&self) -> bool {
         !matches!(self, Self::Memory(_))
@@ -58,42 +62,62 @@ impl Opener {
 #[derive(Debug, Default)]
 pub(super) struct Checkpoints {
     written: u64,
-    running: Option<tokio::task::JoinHandle<()>>,
+    /// How many pages the log had when the last one began, and when it was last looked at.
+    began: u32,
+    pages: u32,
+    running: Option<thread::JoinHandle<()>>,
 }
 
 impl Checkpoints {
-    /// Counts what was written, and starts a checkpoint when it is time.
-    pub(super) fn wrote(&mut self, opener: &Opener, bytes: u64) {
-        let Opener::File(options, _) = opener else { return };
+    /// Counts what was written, and starts a checkpoint when it is time: `pages` is how long the log is. The answer is
+    /// whether it has outgrown those, because the lane never pauses, and must be moved by the lane itself.
+    pub(super) fn wrote(&mut self, opener: &Opener, bytes: u64, pages: u32) -> bool {
+        let Opener::File(_, settings) = opener else { return false };
         self.written = self.written.saturating_add(bytes);
-        let running = self.running.as_ref().is_some_and(|task| !task.is_finished());
-        if self.written < CHECKPOINT_BYTES || running {
-            return;
+        if pages < self.pages {
+            // All of it was moved, so it is written from its beginning again.
+            self.began = 0;
         }
-        self.written = 0;
-        let options = options.as_ref().clone();
-        self.running = Some(tokio::spawn(async move {
-            if let Err(error) = checkpoint(&options).await {
+        self.pages = pages;
+        let is_due = self.written >= CHECKPOINT_BYTES || pages >= self.began.saturating_add(CHECKPOINT_PAGES);
+        if !is_due || self.running.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return false;
+        }
+        (self.written, self.began) = (0, pages);
+        if pages >= MOST_PAGES {
+            return true;
+        }
+        let settings = settings.clone();
+        let started = thread::Builder::new().name("runledger-log".to_owned()).spawn(move || {
+            let moved = settings.open(NO_CHECKPOINTS).and_then(|connection| {
+                fail_point!(CheckpointDue);
+                let moved = checkpoint(&connection);
+                fail_point!(CheckpointDone);
+                moved
+            });
+            if let Err(error) = moved {
                 // The log only grows a little longer: the next one moves it all.
                 tracing::warn!(%error, "a checkpoint of the database's log failed");
             }
-        }));
+        });
+        match started {
+            Ok(running) => self.running = Some(running),
+            Err(error) => tracing::warn!(%error, "there is no thread for a checkpoint of the database's log"),
+        }
+        false
     }
 
     /// Waits for the checkpoint that runs.
-    pub(super) async fn finish(self) {
-        if let Some(task) = self.running {
+    pub(super) fn finish(self) {
+        if let Some(thread) = self.running {
             // It said so itself if it failed.
-            let _ = task.await;
+            let _ = thread.join();
         }
     }
 }
 
-async fn checkpoint(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
-    let mut connection = options.connect().await?;
-    fail_point!(CheckpointDue);
-    let outcome = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await.map(drop);
-    fail_point!(CheckpointDone);
-    connection.close().await?;
-    outcome
+/// Moves what no reader needs in the log any more.
+pub(super) fn checkpoint(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    // A row of figures, which nobody needs.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }

@@ -138,7 +138,7 @@ const CHUNK: usize = 64;
 /// The statements of SQLite, in their order.
 ///
 /// A text that was not seen before has to be prepared, so there are few: a statement has as many rows as a power
-/// of two, and rows of NULLs fill it up.
+/// of two. Rows of NULLs fill up an update; to leave them out of an insert costs more than further statements.
 pub(super) fn sqlite(writes: &Writes) -> Vec<Statement> {
     let mut statements = Vec::new();
     update(&mut statements, heads(writes), sqlite_head);
@@ -163,17 +163,16 @@ fn update(statements: &mut Vec<Statement>, columns: Columns, assign: fn(&mut Sta
 }
 
 fn insert_rows(statements: &mut Vec<Statement>, table: &str, columns: Columns, conflict: &str) {
-    let names = list(columns.names);
-    if columns.rows.len() > 1 {
-        let insert =
-            format!("INSERT INTO {table} ({names}) SELECT * FROM v WHERE thread_id IS NOT NULL{conflict}");
-        return chunks(statements, columns, |sql| {
-            sql.push(&insert);
-        });
-    }
-    let text = format!("INSERT INTO {table} ({names}) VALUES {}{conflict}", place(columns.names));
-    for values in columns.rows {
-        statements.push(Statement { dialect: Dialect::Sqlite, sql: text.clone(), values });
+    let Columns { names, rows } = columns;
+    let (place, mut rows) = (place(names), rows.into_iter());
+    while rows.len() > 0 {
+        let size = 1 << rows.len().min(CHUNK).ilog2();
+        let places = vec![place.as_str(); size].join(", ");
+        let text = format!("INSERT INTO {table} ({}) VALUES {places}{conflict}", list(names));
+        let mut sql = Statement::new(Dialect::Sqlite, text);
+        sql.values.reserve_exact(size * names.len());
+        rows.by_ref().take(size).for_each(|row| sql.values.extend(row));
+        statements.push(sql);
     }
 }
 
@@ -187,7 +186,8 @@ fn chunks(statements: &mut Vec<Statement>, columns: Columns, push: impl Fn(&mut 
         let places = vec![place.as_str(); size].join(", ");
         let mut sql =
             Statement::new(Dialect::Sqlite, format!("WITH v({}) AS (VALUES {places}) ", list(names)));
-        sql.values.extend(rows.by_ref().take(count).flatten());
+        sql.values.reserve_exact(size * names.len());
+        rows.by_ref().take(count).for_each(|row| sql.values.extend(row));
         sql.values.resize_with(size * names.len(), Value::default);
         push(&mut sql);
         statements.push(sql);

@@ -44,6 +44,9 @@ const HEADS: usize = 4_096;
 /// How many groups a thread goes the locked way after its head turned out to be changed by others.
 const WARY: u32 = 32;
 
+/// How long a lane with a thread of its own stays awake for the next commit.
+const LINGER: Duration = Duration::from_micros(50);
+
 const OPERATION: &str = "the commit";
 
 /// How long to wait before try number `tried` + 1; not the same for all that wait.
@@ -142,6 +145,7 @@ impl Lane {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut open = true;
         while open || self.aside.values().any(|aside| !aside.jobs.is_empty()) {
+            self.linger(&queue);
             let next = async { if open { queue.recv().await } else { std::future::pending().await } };
             let first = match self.due() {
                 Some(due) => tokio::time::timeout_at(due.into(), next).await,
@@ -164,8 +168,16 @@ impl Lane {
         if let Some(connection) = self.connection.take() {
             connection.close().await;
         }
-        self.file.close().await;
-        self.checkpoints.finish().await;
+        self.checkpoints.finish();
+    }
+
+    /// Waits awake for a moment, where that holds up nobody: who appends one event after the other is back before a
+    /// thread that sleeps is woken.
+    fn linger(&self, queue: &mpsc::Receiver<Job>) {
+        let began = Instant::now();
+        while self.opener.has_a_thread() && queue.is_empty() && began.elapsed() < LINGER {
+            std::thread::yield_now();
+        }
     }
 
     /// When a thread that was put aside is to be tried again.
@@ -343,11 +355,10 @@ impl Lane {
     async fn write_guarded(&mut self, writes: &Writes) -> Result<bool, Failed> {
         fail_point!(GuardedUnsent);
         let connection = match &self.opener {
-            Opener::File(options, settings) => {
+            Opener::File(_, settings) => {
                 return self
                     .file
-                    .write(options, settings, hot::sqlite(writes))
-                    .await
+                    .write(settings, &hot::sqlite(writes))
                     .map_err(Failed::committing)
                     .map(|()| true);
             }
@@ -383,7 +394,7 @@ impl Lane {
 
     /// Remembers the heads, tells the followers, answers the callers.
     fn stored(&mut self, jobs: Vec<(Job, Receipt)>, heads: HashMap<ThreadId, ThreadHead>) {
-        self.checkpoints.wrote(&self.opener, jobs.iter().map(|(job, _)| job.bytes).sum());
+        let bytes = jobs.iter().map(|(job, _)| job.bytes).sum();
         if self.heads.len() + heads.len() > HEADS {
             self.heads.clear();
             self.wary.clear();
@@ -395,6 +406,9 @@ impl Lane {
         for (job, receipt) in jobs {
             fail_point!(Unanswered);
             job.answer(Ok(receipt));
+        }
+        if self.checkpoints.wrote(&self.opener, bytes, self.file.log_pages()) {
+            self.file.move_log();
         }
     }
 

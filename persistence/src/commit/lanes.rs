@@ -1,13 +1,14 @@
 //! The queues of the lanes, and handing in.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
 use runledger_core::{
     AppendSignal, Applied, Error, Prepared, Receipt, Result, Scope, ThreadId, Transition, UsageDraft,
 };
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use super::connection::Opener;
 use super::lane::Lane;
@@ -55,21 +56,35 @@ struct Entrance {
 #[derive(Debug)]
 pub(crate) struct Lanes {
     entrances: Vec<Entrance>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Each ends with its lane.
+    ends: Mutex<Vec<oneshot::Receiver<()>>>,
 }
 
 impl Lanes {
-    /// Starts `count` lanes as tasks of the runtime this is called in.
-    pub(crate) fn start(count: usize, opener: &Opener, signal: &AppendSignal) -> Self {
+    /// Starts `count` lanes, those without a thread of their own as tasks of the runtime this is called in. An error
+    /// where no thread is to be had.
+    pub(crate) fn start(count: usize, opener: &Opener, signal: &AppendSignal) -> io::Result<Self> {
         let mut entrances = Vec::with_capacity(count);
-        let mut tasks = Vec::with_capacity(count);
+        let mut ends = Vec::with_capacity(count);
         for _ in 0..count {
             let (sender, queue) = mpsc::channel(QUEUE);
             let room = Arc::new(Semaphore::new(QUEUE_KIB as usize));
             entrances.push(Entrance { queue: RwLock::new(Some(sender)), room });
-            tasks.push(tokio::spawn(Lane::new(opener.clone(), signal.clone()).run(queue)));
+            let (ended, end) = oneshot::channel();
+            ends.push(end);
+            let lane = Lane::new(opener.clone(), signal.clone()).run(queue);
+            let work = async move {
+                lane.await;
+                // Nobody waits for it where the ledger was not closed.
+                let _ = ended.send(());
+            };
+            if opener.has_a_thread() {
+                in_thread(work)?;
+            } else {
+                tokio::spawn(work);
+            }
         }
-        Self { entrances, tasks: Mutex::new(tasks) }
+        Ok(Self { entrances, ends: Mutex::new(ends) })
     }
 
     /// Hands a commit to its thread's lane and waits for the answer.
@@ -105,11 +120,25 @@ impl Lanes {
         for entrance in &self.entrances {
             entrance.queue.write().unwrap_or_else(PoisonError::into_inner).take();
         }
-        for task in self.tasks.lock().await.drain(..) {
+        for end in self.ends.lock().await.drain(..) {
             // A lane that broke off has answered by breaking off.
-            let _ = task.await;
+            let _ = end.await;
         }
     }
+}
+
+/// Works in a thread that nothing waits for at the end of the process.
+fn in_thread(work: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    #[cfg(test)]
+    let calls = crate::round_trip::calls();
+    let thread = thread::Builder::new().name("runledger-lane".to_owned());
+    let started = thread.spawn(move || {
+        #[cfg(test)]
+        crate::round_trip::count_with(calls);
+        runtime.block_on(work);
+    });
+    started.map(drop)
 }
 
 fn closed() -> Error {

@@ -38,6 +38,6 @@ mod rows;
 mod statement;
 mod steps;
 
-pub(crate) use connection::{FileSettings, Opener};
+pub(crate) use connection::Opener;
 pub(crate) use lane::{LOCK_WAIT, backoff};
 pub(crate) use lanes::Lanes;

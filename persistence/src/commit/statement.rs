@@ -276,6 +276,7 @@ impl Connection {
         of_postgres: fn(PgRow) -> Result<T, sqlx::Error>,
         of_sqlite: fn(SqliteRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, sqlx::Error> {
+        note_call!(&statement.sql);
         let sqlite = match self {
             Self::Postgres(connection, patience) => {
                 let arguments = postgres_arguments(statement.values).map_err(sqlx::Error::Encode)?;
@@ -291,6 +292,7 @@ impl Connection {
 
     /// Runs text without values.
     pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        note_call!(sql);
         match self {
             Self::Postgres(connection, patience) => {
                 patience.wait_for(connection.execute(sqlx::raw_sql(sql))).await.map(drop)

@@ -15,6 +15,9 @@ use crate::entity::compaction::spans_text;
 #[cfg(feature = "failpoints")]
 use crate::fail_point::FailPoint;
 
+/// The most rows of one statement.
+const CHUNK: usize = 64;
+
 /// The statements for everything of `writes` but the rows of the hot path, to be run before it.
 pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
     let mut statements = Vec::new();
@@ -63,10 +66,9 @@ pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {
         }
     }
     statements.extend(writes.completed.values().map(|call| complete_usage(dialect, call)));
-    statements.extend(writes.blobs.iter().map(|row| insert_blob(dialect, row)));
+    statements.extend(writes.blobs.chunks(CHUNK).map(|rows| insert_blobs(dialect, rows)));
     // Then, for they count where the blob is there.
-    statements
-        .extend(writes.blob_uses.iter().map(|(thread, (seq, hash))| use_blob(dialect, thread, *seq, hash)));
+    statements.extend(writes.blob_uses.chunks(CHUNK).map(|uses| use_blobs(dialect, uses)));
     statements
 }
 
@@ -261,26 +263,38 @@ pub(super) fn written(writes: &Writes) {
 }
 
 /// Who brings a blob that is there changes nothing.
-fn insert_blob(dialect: Dialect, row: &BlobRow) -> Statement {
-    let (blob, thread) = (row.blob(), row.thread());
-    let columns = [
-        ("thread_id", thread.as_str().into()),
-        ("blob_hash", blob.hash.as_str().into()),
-        ("media_type", blob.media_type.as_str().into()),
-        ("bytes", signed(blob.bytes.len() as u64).into()),
-        ("content", Value::Bytes(blob.bytes.clone())),
-    ];
-    let mut statement = insert_row(dialect, "blobs", columns);
-    statement.push(" ON CONFLICT (thread_id, blob_hash) DO NOTHING");
+fn insert_blobs(dialect: Dialect, rows: &[BlobRow]) -> Statement {
+    let columns = ["thread_id", "blob_hash", "media_type", "bytes", "content"];
+    let mut statement = insert(dialect, "blobs", &columns);
+    for (number, row) in rows.iter().enumerate() {
+        let (blob, thread) = (row.blob(), row.thread());
+        let values = [
+            thread.as_str().into(),
+            blob.hash.as_str().into(),
+            blob.media_type.as_str().into(),
+            signed(blob.bytes.len() as u64).into(),
+            Value::Bytes(blob.bytes.clone()),
+        ];
+        statement.push(if number == 0 { "" } else { "), (" });
+        bind_all(&mut statement, values);
+    }
+    statement.push(") ON CONFLICT (thread_id, blob_hash) DO NOTHING");
     statement
 }
 
-fn use_blob(dialect: Dialect, thread: &ThreadId, seq: u64, hash: &BlobHash) -> Statement {
-    let mut statement =
-        Statement::new(dialect, "INSERT INTO event_blobs (thread_id, seq, blob_hash) SELECT thread_id, ");
-    // A parameter that is only selected has no type of its own on PostgreSQL.
-    statement.push("CAST(").bind(signed(seq)).push(" AS bigint), blob_hash FROM blobs WHERE thread_id = ");
-    statement.bind(thread.as_str()).push(" AND blob_hash = ").bind(hash.as_str());
+fn use_blobs(dialect: Dialect, uses: &[(ThreadId, (u64, BlobHash))]) -> Statement {
+    let mut statement = Statement::new(dialect, "WITH v(thread_id, seq, blob_hash) AS (VALUES ");
+    for (number, (thread, (seq, hash))) in uses.iter().enumerate() {
+        statement.push(if number == 0 { "(" } else { ", (" }).bind(thread.as_str());
+        // A parameter that is only selected has no type of its own on PostgreSQL.
+        statement.push(", CAST(").bind(signed(*seq)).push(" AS bigint), ").bind(hash.as_str()).push(")");
+    }
+    // SQLite looks up what is right of a CROSS JOIN for each row of what is left of it.
+    statement.push(
+        ") INSERT INTO event_blobs (thread_id, seq, blob_hash) \
+         SELECT b.thread_id, v.seq, b.blob_hash FROM v CROSS JOIN blobs b \
+         WHERE b.thread_id = v.thread_id AND b.blob_hash = v.blob_hash",
+    );
     statement
 }
 

@@ -3,9 +3,13 @@
 //! Everything here was checked before it was written, so a cell that breaks a rule was written by
 //! something else: the answer names the table and the column, and never panics.
 
+use chrono::NaiveDateTime;
 use runledger_core::{Error, RawJson, Result, Timestamp, text};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use sea_orm::prelude::DateTimeUtc;
 use sea_orm::{DbErr, QueryResult, TryGetable};
+use sqlx::postgres::PgRow;
+use sqlx::{Decode, Postgres, Row as _, Type};
 
 /// The table a row is from, for what [`Error::Corrupt`] says.
 #[derive(Clone, Copy)]
@@ -47,24 +51,86 @@ impl Table {
     }
 }
 
-/// Hands out a row's cells from left to right.
+/// Hands out a row's cells from left to right, whichever driver it is from.
 ///
 /// Pages are read by position: looking up each of dozens of columns by name in every row is a tenth of a page.
 pub(crate) struct Cells<'a> {
-    row: &'a QueryResult,
+    row: Row<'a>,
     at: usize,
 }
 
+enum Row<'a> {
+    /// Without a look at the types of columns for each cell: they are the schema's.
+    Postgres(&'a PgRow),
+    Other(&'a QueryResult),
+    File(&'a rusqlite::Row<'a>),
+}
+
 impl<'a> Cells<'a> {
-    /// The cells of a row from this place on.
-    pub(crate) fn new(row: &'a QueryResult, first: usize) -> Self {
-        Self { row, at: first }
+    /// The cells of a row.
+    pub(crate) fn new(row: &'a QueryResult) -> Self {
+        Self { row: row.try_as_pg_row().map_or(Row::Other(row), Row::Postgres), at: 0 }
     }
 
-    pub(crate) fn next<T: TryGetable>(&mut self) -> Result<T, DbErr> {
-        let cell = self.row.try_get_by_index(self.at)?;
+    /// The cells of a row of a SQLite file.
+    pub(crate) fn of_file(row: &'a rusqlite::Row<'a>) -> Self {
+        Self { row: Row::File(row), at: 0 }
+    }
+
+    pub(crate) fn next<T: Cell>(&mut self) -> Result<T, DbErr> {
+        let cell = self.peek()?;
         self.at += 1;
         Ok(cell)
+    }
+
+    /// The next cell, which stays the next.
+    pub(crate) fn peek<T: Cell>(&self) -> Result<T, DbErr> {
+        match &self.row {
+            Row::Postgres(row) => row
+                .try_get_unchecked(self.at)
+                .map_err(|error| DbErr::Type(format!("column {}: {error}", self.at))),
+            Row::Other(row) => row.try_get_by_index(self.at),
+            Row::File(row) => row
+                .get_ref(self.at)
+                .map_err(|error| error.to_string())
+                .and_then(|value| T::of_file(value).map_err(|error| error.to_string()))
+                .map_err(|reason| DbErr::Type(format!("column {}: {reason}", self.at))),
+        }
+    }
+}
+
+/// What a cell can be read as.
+pub(crate) trait Cell: TryGetable + for<'r> Decode<'r, Postgres> + Type<Postgres> {
+    fn of_file(value: ValueRef<'_>) -> FromSqlResult<Self>;
+}
+
+macro_rules! cell_as_the_driver_reads_it {
+    ($($type:ty),+) => {
+        $(impl Cell for $type {
+            fn of_file(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                FromSql::column_result(value)
+            }
+        })+
+    };
+}
+cell_as_the_driver_reads_it!(String, i64, bool);
+
+impl Cell for DateTimeUtc {
+    fn of_file(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let text = value.as_str()?;
+        match chrono::DateTime::parse_from_rfc3339(text) {
+            Ok(time) => Ok(time.to_utc()),
+            // As SQLite itself writes one.
+            Err(error) => NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f")
+                .map(|time| time.and_utc())
+                .map_err(|_| FromSqlError::other(error)),
+        }
+    }
+}
+
+impl<T: Cell> Cell for Option<T> {
+    fn of_file(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        if value == ValueRef::Null { Ok(None) } else { T::of_file(value).map(Some) }
     }
 }
 

@@ -3,7 +3,7 @@
 use runledger_core::{Error, Result, Thread, ThreadKind, ThreadLifecycle, ThreadStatus};
 use sea_orm::entity::prelude::*;
 
-use super::cell::{self, Table};
+use super::cell::{self, Table, by_position};
 
 const TABLE: Table = Table("thread");
 
@@ -39,6 +39,12 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+by_position! {
+    thread_id, owner_id, assistant_id, display_name, status, kind, parent_thread_id, spawn_run_id,
+    spawn_item_id, spawn_depth, lifecycle, forked_from_thread_id, forked_at_seq, system_prompt, model, config,
+    metadata, pinned, archived_at, created_at, updated_at,
+}
 
 impl TryFrom<Model> for Thread {
     type Error = Error;

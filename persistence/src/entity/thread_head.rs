@@ -3,7 +3,7 @@
 use runledger_core::{Error, HeadState, Result, ThreadHead};
 use sea_orm::entity::prelude::*;
 
-use super::cell::Table;
+use super::cell::{Table, by_position};
 
 const TABLE: Table = Table("thread head");
 
@@ -26,6 +26,11 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+by_position! {
+    thread_id, owner_id, parent_thread_id, state, next_seq, message_count, active_run_id, epoch,
+    journal_ordinal, last_compact_seq, updated_at,
+}
 
 impl TryFrom<Model> for ThreadHead {
     type Error = Error;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    AppendSignal, Capabilities, Capability, Commit, Deleted, Deletion, DeletionFilter, Erased, Erasure,
-    Error, Event, EventDraft, EventFilter, EventStore, HeadState, ListRange, NewThread, OwnerId, Page,
-    Prepared, PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, Thread,
+    AppendSignal, Capabilities, Capability, ChildFilter, Commit, Deleted, Deletion, DeletionFilter, Erased,
+    Erasure, Error, Event, EventDraft, EventFilter, EventStore, HeadState, ListRange, NewThread, OwnerId,
+    Page, Prepared, PutIfAbsent, Receipt, Result, RunId, RunVisibility, Scope, SeqPage, SeqRange, Thread,
     ThreadFilter, ThreadHead, ThreadId, ThreadPatch, ThreadStore, Timestamp, check_run_count,
 };
 
@@ -271,7 +271,13 @@ impl ThreadStore for JsonlLedger {
         self.store.edit("to delete a thread", scope, thread, |writer| writer.delete_thread()).await
     }
 
-    async fn list_children(&self, _: &Scope, _: &ThreadId, _: &ListRange) -> Result<Page<Thread>> {
+    async fn list_children(
+        &self,
+        _: &Scope,
+        _: &ThreadId,
+        _: &ChildFilter,
+        _: &ListRange,
+    ) -> Result<Page<Thread>> {
         Err(Capability::Sessions.unsupported())
     }
 

@@ -18,7 +18,7 @@ use sea_orm::{
     QueryOrder, QuerySelect, QueryTrait, Select, Statement, Value,
 };
 
-use super::{events, log, probe, record, records, records_by_position, rows, signed, unreadable};
+use super::{events, log, page, probe, record, records, rows, signed, unreadable};
 use crate::connect::Database;
 use crate::dialect;
 use crate::entity::compaction::{Column, Entity, Model};
@@ -98,8 +98,7 @@ impl ContextStore for Context {
 
 impl Context {
     async fn read(&self, statement: Statement) -> Result<Vec<Event>> {
-        records_by_position::<EventModel, Event>(&self.0.reader, "to read the context window", statement)
-            .await
+        page::<EventModel, Event>(&self.0, "to read the context window", statement).await
     }
 }
 

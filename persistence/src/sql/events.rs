@@ -17,8 +17,9 @@ use sea_orm::{
     QuerySelect, QueryTrait, Select, Statement, Value,
 };
 
-use super::{deletion, log, probe, records_by_position, rows, signed, unreadable};
+use super::{cells, deletion, log, page, probe, rows, signed, unreadable};
 use crate::connect::Database;
+use crate::entity::cell::Cells;
 use crate::entity::run::{Column as RunColumn, Entity as Runs};
 use crate::entity::run_event::{Column, Entity, Model};
 use crate::schema_check;
@@ -104,10 +105,11 @@ impl EventStore for Events {
         visibility: RunVisibility,
     ) -> Result<u64> {
         let statement = message_count(self.backend(), scope, thread, visibility);
-        let counted = rows(&self.0.reader, "to count messages", statement).await?;
-        let row = counted.first().ok_or_else(|| Error::not_found("thread", thread))?;
-        let count: i64 = row.try_get_by_index(0).map_err(unreadable)?;
-        u64::try_from(count).map_err(|_| Error::corrupt("thread head", "counts fewer messages than its runs"))
+        let count = |row: &mut Cells<'_>| row.next::<i64>().map_err(unreadable);
+        let counted = cells(&self.0, "to count messages", statement, count).await?;
+        let count = counted.first().ok_or_else(|| Error::not_found("thread", thread))?;
+        u64::try_from(*count)
+            .map_err(|_| Error::corrupt("thread head", "counts fewer messages than its runs"))
     }
 
     async fn last_visible_ai_seq_by_run(
@@ -166,7 +168,7 @@ impl Events {
     }
 
     async fn read(&self, statement: Statement) -> Result<Vec<Event>> {
-        records_by_position::<Model, Event>(&self.0.reader, "to read the log", statement).await
+        page::<Model, Event>(&self.0, "to read the log", statement).await
     }
 
     async fn one(&self, statement: Statement) -> Result<Option<Event>> {

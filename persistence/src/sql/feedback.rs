@@ -58,6 +58,7 @@ impl FeedbackStore for FeedbackOf {
         filter: &FeedbackFilter,
         range: &ListRange,
     ) -> Result<Page<Feedback>> {
+        check_run_count(&filter.run_ids)?;
         let limit = range.checked_limit()?;
         let reader = &self.0.reader;
         let statement = list(reader.get_database_backend(), scope, thread, filter, range, limit)?;
@@ -258,8 +259,8 @@ pub(super) fn list(
 ) -> Result<Statement> {
     let mut select =
         Entity::find().filter(Column::ThreadId.eq(thread.as_str())).filter(probe::visible(scope, thread));
-    if let Some(run) = &filter.run_id {
-        select = select.filter(Column::RunId.eq(run.as_str()));
+    if !filter.run_ids.is_empty() {
+        select = select.filter(Column::RunId.is_in(filter.run_ids.iter().map(RunId::as_str)));
     }
     if let Some(item) = &filter.item_id {
         select = select.filter(Column::ItemId.eq(item.as_str()));

@@ -18,13 +18,13 @@ use runledger_core::{
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, Query, SelectStatement};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, IdenStatic, Iterable, QueryFilter,
-    QueryOrder, QueryResult, QuerySelect, QueryTrait, Select, Statement, Value,
+    QueryOrder, QuerySelect, QueryTrait, Select, Statement, Value,
 };
 
 use super::thread_rows::SqlRows;
-use super::{held, log, probe, rebuild, record, records_by_position, rows, runs, signed, unreadable};
+use super::{by_position, cells, held, log, probe, rebuild, record, records, rows, runs, signed, unreadable};
 use crate::connect::Database;
-use crate::entity::cell::{ByPosition as _, Cells};
+use crate::entity::cell::Cells;
 use crate::entity::run::{Column as RunColumn, Model as RunModel};
 use crate::entity::run_event::{Column as EventColumn, Entity as Events};
 use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads};
@@ -89,13 +89,13 @@ impl ItemStore for Items {
         let snapshot = self.0.snapshot(READING).await?;
         let read = async {
             let head = probe::head(&snapshot, scope, thread).await?;
-            let runs = records_by_position::<RunModel, Run>(&snapshot, READING, statement).await?;
+            let runs = records::<RunModel, Run>(&snapshot, READING, statement).await?;
             let shown = runs.get(..limit as usize).unwrap_or(&runs);
             let of_each = query.items_of_each(shown.len());
             let mut items: HashMap<RunId, Vec<Item>> = HashMap::new();
             if let Some(statement) = of_turns(self.backend(), thread, shown, query.view, of_each) {
                 for row in rows(&snapshot, READING, statement).await? {
-                    let item = item(&row, 0)?;
+                    let item = item(&mut Cells::new(&row))?;
                     items.entry(item.entry.run_id.clone()).or_default().push(item);
                 }
             }
@@ -141,25 +141,24 @@ impl Items {
 
     /// The items that a statement of [`beside_head`] finds, and the last seq of the log.
     async fn found(&self, thread: &ThreadId, statement: Statement) -> Result<(Vec<Item>, u64)> {
-        let found = rows(&self.0.reader, "to read items", statement).await?;
-        let first = found.first().ok_or_else(|| Error::not_found("thread", thread))?;
-        let next_seq: i64 = first.try_get_by_index(0).map_err(unreadable)?;
-        let mut items = Vec::new();
-        for row in &found {
-            let there: Option<String> = row.try_get_by_index(1).map_err(unreadable)?;
-            if there.is_some() {
-                items.push(item(row, 1)?);
-            }
-        }
-        Ok((items, u64::try_from(next_seq).unwrap_or_default().saturating_sub(1)))
+        let found = cells(&self.0, "to read items", statement, item_beside_head).await?;
+        let (next_seq, _) = found.first().ok_or_else(|| Error::not_found("thread", thread))?;
+        let last_seq = u64::try_from(*next_seq).unwrap_or_default().saturating_sub(1);
+        Ok((found.into_iter().filter_map(|(_, item)| item).collect(), last_seq))
     }
 }
 
-/// An item of a row that has, from this place on, the index's columns and then the content of its event, the bytes of
-/// that, and whether it was cut.
-fn item(row: &QueryResult, first: usize) -> Result<Item> {
-    let mut cells = Cells::new(row, first);
-    let entry = ItemEntry::try_from(Model::by_position(&mut cells).map_err(unreadable)?)?;
+/// A row of [`beside_head`]: the next seq, and the item where there is one.
+fn item_beside_head(cells: &mut Cells<'_>) -> Result<(i64, Option<Item>)> {
+    let next_seq = cells.next().map_err(unreadable)?;
+    let there: Option<String> = cells.peek().map_err(unreadable)?;
+    Ok((next_seq, there.map(|_| item(cells)).transpose()?))
+}
+
+/// An item of a row that has the index's columns and then the content of its event, the bytes of that, and whether it
+/// was cut.
+fn item(cells: &mut Cells<'_>) -> Result<Item> {
+    let entry = by_position::<Model, ItemEntry>(cells)?;
     let content: Option<String> = cells.next().map_err(unreadable)?;
     let Some(content) = content else { return Ok(Item::without_content(entry)) };
     let content_bytes: i64 = cells.next().map_err(unreadable)?;

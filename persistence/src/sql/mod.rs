@@ -33,6 +33,8 @@ pub(crate) mod prune;
 mod rebuild;
 mod runs;
 mod search;
+#[cfg(test)]
+mod statements;
 mod thread_list;
 mod thread_rows;
 mod threads;
@@ -97,18 +99,47 @@ where
     rows.iter().map(|row| R::try_from(M::from_query_result(row, "").map_err(unreadable)?)).collect()
 }
 
-/// As [`records`], of a statement that selects the table's columns in their order.
-async fn records_by_position<M, R>(
-    connection: &impl ConnectionTrait,
-    operation: &'static str,
-    statement: Statement,
-) -> Result<Vec<R>>
+/// A page: as [`records`], of a statement that selects the table's columns in their order.
+async fn page<M, R>(database: &Database, operation: &'static str, statement: Statement) -> Result<Vec<R>>
+where
+    M: ByPosition,
+    R: TryFrom<M, Error = Error> + Send + 'static,
+{
+    cells(database, operation, statement, by_position::<M, R>).await
+}
+
+/// The one record that a statement finds, read as [`page`] reads.
+async fn one<M, R>(database: &Database, operation: &'static str, statement: Statement) -> Result<Option<R>>
+where
+    M: ByPosition,
+    R: TryFrom<M, Error = Error> + Send + 'static,
+{
+    Ok(page::<M, R>(database, operation, statement).await?.pop())
+}
+
+/// A record of a row that has the table's columns, in their order, and maybe others behind them.
+fn by_position<M, R>(cells: &mut Cells<'_>) -> Result<R>
 where
     M: ByPosition,
     R: TryFrom<M, Error = Error>,
 {
-    let rows = rows(connection, operation, statement).await?;
-    rows.iter().map(|row| R::try_from(M::by_position(&mut Cells::new(row, 0)).map_err(unreadable)?)).collect()
+    R::try_from(M::by_position(cells).map_err(unreadable)?)
+}
+
+/// What is made of each row of a page.
+async fn cells<T: Send + 'static>(
+    database: &Database,
+    operation: &'static str,
+    statement: Statement,
+    decode: fn(&mut Cells<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    match &database.file {
+        Some(file) => file.read(operation, statement, decode).await,
+        None => {
+            let rows = rows(&database.reader, operation, statement).await?;
+            rows.iter().map(|row| decode(&mut Cells::new(row))).collect()
+        }
+    }
 }
 
 /// The one record a statement finds.

@@ -16,7 +16,7 @@ use pretty_assertions::assert_eq;
 use runledger_core::view::search::SearchQuery;
 use runledger_core::{
     AgentMatch, AgentRunFilter, AgentRunId, ApiTokenFilter, ApiTokenId, AssistantId, BlobHash, Caller,
-    CancelAction, Category, Contents, Cursor, DeletionFilter, Erasure, EventFilter, EventType,
+    CancelAction, Category, ChildFilter, Contents, Cursor, DeletionFilter, Erasure, EventFilter, EventType,
     FeedbackFilter, FeedbackId, ImportSource, InteractionFilter, InteractionId, InteractionStatus,
     ItemFilter, ItemId, ItemKind, ItemQuery, ItemSeq, ItemStatus, ListOrder, ListRange, MemoryLedger,
     MetadataMatch, MetadataValue, NewFeedback, NewRun, NewThread, OwnerId, QuarantineId, Rating, Run,
@@ -132,11 +132,11 @@ fn feedback_on(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Case>) {
         let statement =
             feedback::list(backend, scope, &thread, &FeedbackFilter::default(), &range, 50).unwrap();
         case("feedback.list", "ix_feedback_created", Order::Index, statement);
-        let filter = FeedbackFilter { run_id: None, item_id: Some(ItemId::new("t1-i40").unwrap()) };
+        let filter = FeedbackFilter { run_ids: Vec::new(), item_id: Some(ItemId::new("t1-i40").unwrap()) };
         let statement = feedback::list(backend, scope, &thread, &filter, &range, 50).unwrap();
         // The few of a message may also be found first and sorted.
         case("feedback.list of a message", "", Order::Sorted, statement);
-        let filter = FeedbackFilter { run_id: Some(run.clone()), item_id: None };
+        let filter = FeedbackFilter { run_ids: vec![run.clone()], item_id: None };
         let statement = feedback::list(backend, scope, &thread, &filter, &range, 50).unwrap();
         case("feedback.list of a run", "ix_feedback_run", Order::Index, statement);
     }
@@ -272,8 +272,6 @@ fn turns(backend: DatabaseBackend, cases: &mut Vec<Case>) {
         let statement = items::of_turns(backend, &thread, &runs, view, 10).unwrap();
         case("turns, items", "thread_items", index, Order::Sorted, statement);
     }
-    let ids = [ItemId::new("t1-i40").unwrap(), ItemId::new("t1-i41").unwrap()];
-    let ids: Vec<&ItemId> = ids.iter().collect();
     let statement = thread_rows::events_after(backend, &thread, 9_000);
     case("verify, log", "run_events", "pk", Order::Index, statement);
     let statement = thread_rows::events_at(backend, &thread, &[7, 9, 9_000]);
@@ -282,8 +280,11 @@ fn turns(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     case("verify, runs", "runs", "", Order::Index, thread_rows::runs_after(backend, &thread, "t1-r20"));
     let statement = thread_rows::items_after(backend, &thread, ("t1-r20", "t1-i40"));
     case("verify, index", "thread_items", "pk", Order::Index, statement);
-    let statement = thread_rows::items_of(backend, &thread, &run, &ids);
-    case("verify, items", "thread_items", "pk", Order::Sorted, statement);
+    let keys = [("t1-r20", "t1-i40"), ("t1-r20", "t1-i41"), ("t1-r21", "t1-i42")]
+        .map(|(run, item)| (RunId::new(run).unwrap(), ItemId::new(item).unwrap()));
+    for statement in thread_rows::items_of(backend, &thread, &keys) {
+        case("verify, items", "thread_items", "pk", Order::Sorted, statement);
+    }
     let statement = thread_rows::usage_after(backend, &thread, "t1-s1");
     case("verify, usage", "usage_records", "pk", Order::Index, statement);
     let statement = thread_rows::removed_after(backend, &thread, 7);
@@ -367,6 +368,16 @@ fn threads_and_runs(backend: DatabaseBackend, scope: &Scope, cases: &mut Vec<Cas
                 table: "runs",
                 index: "ix_runs_thread_created",
                 order: Order::Index,
+            });
+            let run_ids = vec![RunId::new("t1-r1").unwrap(), RunId::new("t1-r2").unwrap()];
+            let filter = RunFilter { run_ids, ..filter };
+            let statement = runs::list(backend, scope, &filter, &of_runs, 50).unwrap();
+            cases.push(Case {
+                reader: "runs.list of these",
+                statement,
+                table: "runs",
+                index: "",
+                order: Order::Sorted,
             });
         }
     }
@@ -660,10 +671,14 @@ fn trees(backend: DatabaseBackend, cases: &mut Vec<Case>) {
     };
     let at = Timestamp::parse("at", "2026-01-01T00:10:00Z").unwrap();
     let after = |cursor| ListRange { limit: 50, cursor: Some(cursor) };
+    let spawn_run_ids = vec![RunId::new("t1-r1").unwrap(), RunId::new("t1-r2").unwrap()];
+    let of_runs = ChildFilter { spawn_run_ids, contents: Contents::Omitted };
     for range in [ListRange::default(), after(Cursor::at(at, "t600"))] {
         for scope in [owner(), Scope::System] {
-            let statement = tree::children(backend, &scope, &thread, &range, 50).unwrap();
-            case("list_children", "threads", "ix_threads_parent", Order::Index, statement);
+            for filter in [ChildFilter::default(), of_runs.clone()] {
+                let statement = tree::children(backend, &scope, &thread, &filter, &range, 50).unwrap();
+                case("list_children", "threads", "ix_threads_parent", Order::Index, statement);
+            }
         }
     }
     let minute = Duration::from_secs(60);

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::thread_rows::{self, OF_THE_LOG};
 use super::{execute, probe, rows, signed, unreadable};
 use crate::connect::Database;
+use crate::dialect;
 use crate::entity::thread_item::Model;
 
 const REBUILDING: &str = "to rebuild the item index";
@@ -199,10 +200,11 @@ impl<C: ConnectionTrait> Rebuild<'_, C> {
             changes.iter().map(|(run, change)| (run.clone(), change.item_id.clone())).collect();
         let mut stored = HashMap::new();
         let backend = self.connection.get_database_backend();
-        for (run, items) in thread_rows::by_run(&keys) {
-            for row in self.rows(thread_rows::items_of(backend, &self.thread, run, &items)).await? {
+        for statement in thread_rows::items_of(backend, &self.thread, &keys) {
+            for row in self.rows(statement).await? {
+                let run: String = row.try_get("", "run_id").map_err(unreadable)?;
                 let item: String = row.try_get("", "item_id").map_err(unreadable)?;
-                stored.insert((run.clone(), ItemId::try_from(item)?), stored_row(&row)?);
+                stored.insert((RunId::try_from(run)?, ItemId::try_from(item)?), stored_row(&row)?);
             }
         }
         let mut entries = Vec::with_capacity(changes.len());
@@ -246,8 +248,8 @@ impl<C: ConnectionTrait> Rebuild<'_, C> {
         for entry in entries {
             let first = values.len() + 1;
             values.extend(cells(entry));
-            let row: Vec<String> = (first..=values.len()).map(|place| format!("${place}")).collect();
-            places.push(format!("({})", row.join(", ")));
+            let backend = self.connection.get_database_backend();
+            places.push(format!("({})", dialect::places(backend, first, values.len())));
         }
         let set: Vec<String> =
             COLUMNS.iter().skip(KEYS).map(|column| format!("{column} = excluded.{column}")).collect();

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use runledger_core::{
     CancelAction, Claimable, Contents, Cursor, Error, Lease, ListRange, Page, Reservation, Reserve, Result,
     Run, RunFilter, RunId, RunStore, Scope, Sweep, ThreadId, Timestamp, Visibility, WorkerId,
+    check_run_count,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -14,7 +15,7 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{held, leases, listed, probe, record, records_by_position, visibility};
+use super::{held, leases, listed, one, page, probe, visibility};
 use crate::connect::Database;
 use crate::entity::run::{Column, Entity, Model};
 
@@ -26,7 +27,7 @@ pub(crate) struct Runs(pub(crate) Arc<Database>);
 impl RunStore for Runs {
     async fn get(&self, scope: &Scope, thread: &ThreadId, run: &RunId) -> Result<Run> {
         let statement = get(self.backend(), scope, thread, run);
-        match record::<Model, Run>(&self.0.reader, "to read the run", statement).await? {
+        match one::<Model, Run>(&self.0, "to read the run", statement).await? {
             Some(found) => Ok(found),
             None => {
                 probe::require(&self.0.reader, scope, thread).await?;
@@ -37,7 +38,7 @@ impl RunStore for Runs {
 
     async fn find(&self, scope: &Scope, run: &RunId) -> Result<Run> {
         let statement = find(self.backend(), scope, run);
-        record::<Model, Run>(&self.0.reader, "to find the run", statement)
+        one::<Model, Run>(&self.0, "to find the run", statement)
             .await?
             .ok_or_else(|| Error::not_found("run", run))
     }
@@ -53,7 +54,7 @@ impl RunStore for Runs {
             return Err(Error::invalid("idempotency_key", "contains NUL"));
         }
         let statement = by_idempotency_key(self.backend(), scope, thread, key);
-        let found = record::<Model, Run>(&self.0.reader, "to find the run", statement).await?;
+        let found = one::<Model, Run>(&self.0, "to find the run", statement).await?;
         if found.is_none() {
             probe::require(&self.0.reader, scope, thread).await?;
         }
@@ -61,9 +62,10 @@ impl RunStore for Runs {
     }
 
     async fn list(&self, scope: &Scope, filter: &RunFilter, range: &ListRange) -> Result<Page<Run>> {
+        check_run_count(&filter.run_ids)?;
         let limit = range.checked_limit()?;
         let statement = list(self.backend(), scope, filter, range, limit)?;
-        let runs = records_by_position::<Model, Run>(&self.0.reader, "to list runs", statement).await?;
+        let runs = page::<Model, Run>(&self.0, "to list runs", statement).await?;
         if runs.is_empty()
             && let Some(thread) = &filter.thread_id
         {
@@ -195,6 +197,9 @@ pub(super) fn list(
         Some(thread) => of_thread(scope, thread),
         None => of_scope(scope),
     };
+    if !filter.run_ids.is_empty() {
+        select = select.filter(Column::RunId.is_in(filter.run_ids.iter().map(RunId::as_str)));
+    }
     if let Some(status) = &filter.status {
         select = select.filter(Column::Status.eq(status.as_str()));
     }

@@ -450,7 +450,7 @@ async fn write(connection: &impl ConnectionTrait, thread: &ThreadId, documents: 
                 DatabaseBackend::Postgres => lexemes(&document.words).into(),
                 _ => {
                     words.extend([Value::from(number), Value::from(joined(&document.words))]);
-                    of_words.push(format!("(${}, ${})", words.len() - 1, words.len()));
+                    of_words.push("(?, ?)");
                     number.into()
                 }
             };
@@ -465,8 +465,8 @@ async fn write(connection: &impl ConnectionTrait, thread: &ThreadId, documents: 
                 document.text.into(),
                 of_row,
             ]);
-            let row: Vec<String> = (first..values.len()).map(|place| format!("${place}")).collect();
-            places.push(format!("({}, {})", row.join(", "), dialect::words(backend, values.len())));
+            let row = dialect::places(backend, first, values.len() - 1);
+            places.push(format!("({row}, {})", dialect::words(backend, values.len())));
         }
         let sql = format!(
             "INSERT INTO search_documents (thread_id, seq, run_id, item_id, item_kind, created_at, text, words)

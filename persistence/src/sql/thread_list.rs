@@ -16,7 +16,8 @@ use sea_orm::{
     QueryTrait, Select, Statement,
 };
 
-use super::{listed, records, rows, unreadable};
+use super::{listed, rows, unreadable};
+use crate::connect::Database;
 use crate::dialect;
 use crate::entity::thread::{Column, Entity, Model};
 
@@ -24,7 +25,7 @@ const OPERATION: &str = "to list threads";
 
 /// A page of the threads that a scope sees.
 pub(super) async fn page(
-    connection: &impl ConnectionTrait,
+    database: &Database,
     scope: &Scope,
     filter: &ThreadFilter,
     range: &ListRange,
@@ -33,14 +34,15 @@ pub(super) async fn page(
     let limit = range.checked_limit()?;
     let mut threads: Vec<Thread> = Vec::new();
     let mut edge = None;
+    let backend = database.reader.get_database_backend();
     for side in sides(filter, range)? {
         let more = limit + 1 - u32::try_from(threads.len()).unwrap_or(limit);
         if more == 0 || edge.is_some() {
             break;
         }
-        edge = edge_after(connection, scope, filter, &side).await?;
-        let statement = list(connection.get_database_backend(), scope, filter, &side, more, edge.as_ref())?;
-        let found = records::<Model, Thread>(connection, OPERATION, statement).await?;
+        edge = edge_after(&database.reader, scope, filter, &side).await?;
+        let statement = list(backend, scope, filter, &side, more, edge.as_ref())?;
+        let found = super::page::<Model, Thread>(database, OPERATION, statement).await?;
         // One that was pinned when the first side was read may not be any more.
         let of_first = threads.len();
         for thread in found {
@@ -52,7 +54,7 @@ pub(super) async fn page(
     let mut page = Page::from_rows(threads, limit, Cursor::at_thread);
     // SQLite finds more than there is: any of several values of a key, and the number nearest to one.
     page.items.retain(|thread| filter.accepts(thread));
-    page.items = page.items.into_iter().map(|thread| filter.listed(thread)).collect();
+    page.items = page.items.into_iter().map(|thread| filter.contents.of_thread(thread)).collect();
     Ok(page.going_on_after(edge.map(|(pinned, place)| place.into_cursor(pinned))))
 }
 

@@ -8,13 +8,15 @@ use runledger_core::{
     Envelope, Error, Event, ItemEntry, ItemId, Result, Run, RunId, Scope, SeqSpan, ThreadHead, ThreadId,
     UsageRecord,
 };
+use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, DatabaseTransaction, EntityTrait, FromQueryResult,
-    QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait, Statement, Value,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseBackend, DatabaseTransaction, EntityTrait,
+    FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait, Statement, Value,
 };
 
 use super::{probe, rows, signed, unreadable};
 use crate::connect::Database;
+use crate::dialect;
 use crate::entity::cell::{ByPosition as _, Cells};
 use crate::entity::{run, run_event, thread_head, thread_item, usage_record};
 use crate::patience::Patient;
@@ -110,7 +112,7 @@ fn reason(error: &Error) -> String {
 /// The number and the envelope of a row of [`events_after`] or [`events_at`].
 pub(super) fn envelope(row: &QueryResult) -> Result<(i64, Result<Envelope, Unreadable>)> {
     let seq: i64 = row.try_get_by_index(1).map_err(unreadable)?;
-    let event = run_event::Model::by_position(&mut Cells::new(row, 0))
+    let event = run_event::Model::by_position(&mut Cells::new(row))
         .map_err(unreadable)
         .and_then(Event::try_from)
         .map(Envelope::from)
@@ -133,8 +135,10 @@ pub(super) fn events_after(backend: DatabaseBackend, thread: &ThreadId, after: i
 pub(super) fn events_at(backend: DatabaseBackend, thread: &ThreadId, seqs: &[u64]) -> Statement {
     let mut values: Vec<Value> = vec![thread.as_str().into()];
     values.extend(seqs.iter().map(|seq| Value::from(signed(*seq))));
-    let places = (2..=values.len()).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ");
-    let sql = format!("SELECT {ENVELOPE} FROM run_events WHERE thread_id = $1 AND seq IN ({places})");
+    let of_thread = dialect::places(backend, 1, 1);
+    let places = dialect::places(backend, 2, values.len());
+    let sql =
+        format!("SELECT {ENVELOPE} FROM run_events WHERE thread_id = {of_thread} AND seq IN ({places})");
     Statement::from_sql_and_values(backend, sql, values)
 }
 
@@ -182,27 +186,30 @@ pub(super) fn items_after(
     Statement::from_sql_and_values(backend, sql, [thread.as_str().into(), run.into(), item.into()])
 }
 
-/// The rows of these items of one run.
-pub(super) fn items_of(
-    backend: DatabaseBackend,
-    thread: &ThreadId,
-    run: &RunId,
-    items: &[&ItemId],
-) -> Statement {
-    thread_item::Entity::find()
-        .filter(thread_item::Column::ThreadId.eq(thread.as_str()))
-        .filter(thread_item::Column::RunId.eq(run.as_str()))
-        .filter(thread_item::Column::ItemId.is_in(items.iter().map(|item| item.as_str())))
-        .build(backend)
-}
-
-/// Keys by their run.
-pub(super) fn by_run(keys: &[ItemKey]) -> BTreeMap<&RunId, Vec<&ItemId>> {
-    let mut runs: BTreeMap<&RunId, Vec<&ItemId>> = BTreeMap::new();
+/// The rows of these items, in statements of so many runs that SQLite takes the depth of each.
+pub(super) fn items_of(backend: DatabaseBackend, thread: &ThreadId, keys: &[ItemKey]) -> Vec<Statement> {
+    let mut runs: BTreeMap<&RunId, Vec<&str>> = BTreeMap::new();
     for (run, item) in keys {
-        runs.entry(run).or_default().push(item);
+        runs.entry(run).or_default().push(item.as_str());
     }
-    runs
+    let conditions: Vec<Expr> = runs
+        .into_iter()
+        .map(|(run, items)| {
+            // Each with the whole key: SQLite walks the index of all of them where only one part is common.
+            let of_run = thread_item::Column::ThreadId
+                .eq(thread.as_str())
+                .and(thread_item::Column::RunId.eq(run.as_str()));
+            of_run.and(thread_item::Column::ItemId.is_in(items))
+        })
+        .collect();
+    conditions
+        .chunks(100)
+        .map(|conditions| {
+            thread_item::Entity::find()
+                .filter(conditions.iter().cloned().fold(Condition::any(), Condition::add))
+                .build(backend)
+        })
+        .collect()
 }
 
 pub(super) fn usage_after(backend: DatabaseBackend, thread: &ThreadId, after: &str) -> Statement {
@@ -298,11 +305,12 @@ impl ThreadRows for SqlRows {
 
     async fn items_of(&mut self, keys: &[ItemKey]) -> Result<HashMap<ItemKey, Option<ItemEntry>>> {
         let mut found = HashMap::new();
-        for (run, items) in by_run(keys) {
-            for row in self.rows(items_of(self.backend(), &self.thread, run, &items)).await? {
-                let id: String = row.try_get("", "item_id").map_err(unreadable)?;
-                let entry = readable::<thread_item::Model, ItemEntry>(&row, &id).ok();
-                found.insert((run.clone(), ItemId::try_from(id)?), entry);
+        for statement in items_of(self.backend(), &self.thread, keys) {
+            for row in self.rows(statement).await? {
+                let run: String = row.try_get("", "run_id").map_err(unreadable)?;
+                let item: String = row.try_get("", "item_id").map_err(unreadable)?;
+                let entry = readable::<thread_item::Model, ItemEntry>(&row, &item).ok();
+                found.insert((RunId::try_from(run)?, ItemId::try_from(item)?), entry);
             }
         }
         Ok(found)

@@ -5,21 +5,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runledger_core::{
-    AssistantId, Cursor, Deleted, Deletion, DeletionFilter, Erased, Erasure, Error, HeadState, ItemId,
-    ListRange, NewThread, OwnerId, Page, Result, RunId, Scope, Thread, ThreadFilter, ThreadHead, ThreadId,
-    ThreadPatch, ThreadStore, Timestamp, require_system_scope, text,
+    AssistantId, ChildFilter, Cursor, Deleted, Deletion, DeletionFilter, Erased, Erasure, Error, HeadState,
+    ItemId, ListRange, NewThread, OwnerId, Page, Result, RunId, Scope, Thread, ThreadFilter, ThreadHead,
+    ThreadId, ThreadPatch, ThreadStore, Timestamp, check_run_count, require_system_scope, text,
 };
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseBackend, EntityTrait, QueryFilter, QueryTrait, Statement,
 };
 
-use super::{audit, deletion, erasure, execute, probe, record, records, signed, thread_list, tree};
+use super::{
+    audit, deletion, erasure, execute, one, page, probe, record, records, signed, thread_list, tree,
+};
 use crate::connect::Database;
 use crate::dialect;
 use crate::entity::deletion::Model as DeletionModel;
 use crate::entity::thread::{Column, Entity, Model};
-use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads};
+use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads, Model as HeadModel};
 
 /// Threads over SQL.
 #[derive(Debug)]
@@ -49,11 +51,15 @@ impl ThreadStore for Threads {
     }
 
     async fn get(&self, scope: &Scope, thread: &ThreadId) -> Result<Thread> {
-        get(&self.0.reader, scope, thread).await
+        let statement = get_statement(self.0.reader.get_database_backend(), scope, thread);
+        let found = one::<Model, Thread>(&self.0, "to read the thread", statement).await?;
+        found.ok_or_else(|| Error::not_found("thread", thread))
     }
 
     async fn head(&self, scope: &Scope, thread: &ThreadId) -> Result<ThreadHead> {
-        probe::head(&self.0.reader, scope, thread).await
+        let statement = probe::head_select(scope, thread).build(self.0.reader.get_database_backend());
+        let found = one::<HeadModel, ThreadHead>(&self.0, "to read the thread's head", statement).await?;
+        found.ok_or_else(|| Error::not_found("thread", thread))
     }
 
     async fn heads(&self, scope: &Scope, threads: &[ThreadId]) -> Result<Vec<ThreadHead>> {
@@ -61,7 +67,7 @@ impl ThreadStore for Threads {
     }
 
     async fn list(&self, scope: &Scope, filter: &ThreadFilter, range: &ListRange) -> Result<Page<Thread>> {
-        thread_list::page(&self.0.reader, scope, filter, range).await
+        thread_list::page(&self.0, scope, filter, range).await
     }
 
     async fn update(
@@ -99,12 +105,14 @@ impl ThreadStore for Threads {
         &self,
         scope: &Scope,
         thread: &ThreadId,
+        filter: &ChildFilter,
         range: &ListRange,
     ) -> Result<Page<Thread>> {
+        check_run_count(&filter.spawn_run_ids)?;
         let limit = range.checked_limit()?;
         let reader = &self.0.reader;
-        let statement = tree::children(reader.get_database_backend(), scope, thread, range, limit)?;
-        let children = records::<Model, Thread>(reader, "to list the children", statement).await?;
+        let statement = tree::children(reader.get_database_backend(), scope, thread, filter, range, limit)?;
+        let children = page::<Model, Thread>(&self.0, "to list the children", statement).await?;
         if children.is_empty() {
             probe::require(reader, scope, thread).await?;
         }

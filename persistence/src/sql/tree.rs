@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use runledger_core::view::tree::Place;
 use runledger_core::{
-    Error, HeadState, ItemEntry, ListRange, Result, Run, Scope, Spawn, Thread, ThreadHead, ThreadId,
-    ThreadLifecycle, Timestamp,
+    ChildFilter, Contents, Error, HeadState, ItemEntry, ListRange, Result, Run, RunId, Scope, Spawn, Thread,
+    ThreadHead, ThreadId, ThreadLifecycle, Timestamp,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
@@ -18,7 +18,7 @@ use sea_orm::{
     QueryTrait, Statement, Value,
 };
 
-use super::{execute, items, position, probe, record, records, rows, runs, threads, unreadable};
+use super::{execute, items, listed, position, probe, record, records, rows, runs, threads, unreadable};
 use crate::dialect;
 use crate::entity::thread::{Column, Entity};
 use crate::entity::thread_head::{Column as HeadColumn, Entity as Heads, Model as HeadModel};
@@ -56,12 +56,19 @@ pub(super) fn children(
     backend: DatabaseBackend,
     scope: &Scope,
     thread: &ThreadId,
+    filter: &ChildFilter,
     range: &ListRange,
     limit: u32,
 ) -> Result<Statement> {
     let mut select = Entity::find()
         .filter(Column::ParentThreadId.eq(thread.as_str()))
         .filter(probe::visible(scope, thread));
+    if !filter.spawn_run_ids.is_empty() {
+        select = select.filter(Column::SpawnRunId.is_in(filter.spawn_run_ids.iter().map(RunId::as_str)));
+    }
+    if filter.contents == Contents::Omitted {
+        select = listed(select, &[Column::Config, Column::Metadata], &[Column::SystemPrompt]);
+    }
     if let Some(cursor) = &range.cursor {
         let (at, id) = position(cursor)?;
         let row =

@@ -288,8 +288,8 @@ async fn records(ledger: &Ledger, scope: &Scope, thread: &ThreadId, answers: &mu
         answers.add(asked(key), ledger.runs().find_by_idempotency_key(scope, thread, key).await);
     }
     answers.add(asked("feedback stats"), ledger.feedback().stats(scope, thread, &runs).await);
-    for run_id in [None, Some(runs[0].clone())] {
-        let filter = FeedbackFilter { run_id, item_id: None };
+    for run_ids in [&runs[..0], &runs[..1], &runs] {
+        let filter = FeedbackFilter { run_ids: run_ids.to_vec(), item_id: None };
         let page = ledger.feedback().list(scope, thread, &filter, &ListRange::newest(2)).await;
         answers.add(asked("feedback"), page);
     }

@@ -228,16 +228,17 @@ pub async fn feedback_is_listed_in_pages(ledger: &Ledger) {
         let second = 10 + i64::try_from(number / 2).unwrap_or_default();
         ok(store.create(&alice(), NewFeedback { at: at(second), ..new }).await);
     }
-    let of_run = FeedbackFilter { run_id: Some(run_id("r1")), item_id: None };
-    let of_item = FeedbackFilter { run_id: None, item_id: Some(item_id("a")) };
-    let of_both = FeedbackFilter { run_id: Some(run_id("r1")), item_id: Some(item_id("a")) };
-    let of_none = FeedbackFilter { run_id: Some(run_id("none")), item_id: None };
-    let expected: [(FeedbackFilter, &[&str]); 5] = [
+    let of_runs = |ids: &[&str], item_id| FeedbackFilter {
+        run_ids: ids.iter().copied().map(run_id).collect(),
+        item_id,
+    };
+    let expected: [(FeedbackFilter, &[&str]); 6] = [
         (FeedbackFilter::default(), &["f5", "f4", "f3", "f2", "f1"]),
-        (of_run, &["f3", "f2", "f1"]),
-        (of_item, &["f5", "f2"]),
-        (of_both, &["f2"]),
-        (of_none, &[]),
+        (of_runs(&["r1"], None), &["f3", "f2", "f1"]),
+        (of_runs(&["none", "r2", "r1"], None), &["f5", "f4", "f3", "f2", "f1"]),
+        (of_runs(&[], Some(item_id("a"))), &["f5", "f2"]),
+        (of_runs(&["r1"], Some(item_id("a"))), &["f2"]),
+        (of_runs(&["none"], None), &[]),
     ];
     for (filter, expected) in expected {
         for scope in [alice(), Scope::System] {
@@ -256,6 +257,8 @@ pub async fn feedback_is_listed_in_pages(ledger: &Ledger) {
     }
     let none = store.list(&alice(), &t, &FeedbackFilter::default(), &ListRange::newest(0)).await;
     assert_eq!(kind(none), ErrorKind::InvalidInput);
+    let many = FeedbackFilter { run_ids: vec![run_id("r1"); 1_001], item_id: None };
+    assert_eq!(kind(store.list(&alice(), &t, &many, &ListRange::newest(1)).await), ErrorKind::InvalidInput);
 }
 
 /// Ratings of a run and of its messages are counted together; runs without any are left out.

@@ -292,6 +292,17 @@ pub async fn runs_are_filtered(ledger: &Ledger) {
     assert_eq!(list(by_status).await, ["done"]);
     let by_kind = RunFilter { operation_kind: Some(crate::OperationKind::Delete), ..RunFilter::default() };
     assert_eq!(list(by_kind).await, ["deleting"]);
+    for (ids, expected) in
+        [(["done", "none"], vec!["done"]), (["deleting", "done"], vec!["deleting", "done"])]
+    {
+        for thread_id in [None, Some(t.clone())] {
+            let by_id = RunFilter { thread_id, run_ids: ids.map(run_id).to_vec(), ..RunFilter::default() };
+            assert_eq!(list(by_id).await, expected);
+        }
+    }
+    let many = RunFilter { run_ids: vec![run_id("done"); 1_001], ..RunFilter::default() };
+    let refused = ledger.runs().list(&Scope::System, &many, &ListRange::default()).await;
+    assert_eq!(kind(refused), ErrorKind::InvalidInput);
 }
 
 /// A list may leave out what may be large, and is the same otherwise.

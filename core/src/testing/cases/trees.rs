@@ -8,9 +8,9 @@ use pretty_assertions::assert_eq;
 use super::concurrency::together;
 use crate::testing::build::*;
 use crate::{
-    Commit, Cursor, Deleted, DeletionFilter, Error, ErrorKind, ItemStatus, Ledger, ListRange, NewRun,
-    NewThread, Outcome, Patch, Scope, Spawn, Thread, ThreadFilter, ThreadId, ThreadKind, ThreadLifecycle,
-    ThreadPatch, TokenCounts,
+    ChildFilter, Commit, Contents, Cursor, Deleted, DeletionFilter, Error, ErrorKind, ItemStatus, Ledger,
+    ListRange, NewRun, NewThread, Outcome, Patch, RawJson, Scope, Spawn, Thread, ThreadFilter, ThreadId,
+    ThreadKind, ThreadLifecycle, ThreadPatch, TokenCounts,
 };
 
 /// A thread of alice's with an ended run `r` that has a tool call `call`.
@@ -174,6 +174,9 @@ pub async fn children_are_listed_in_pages(ledger: &Ledger) {
     for number in 0..7 {
         let new = NewThread {
             created_at: at(10 + number / 3),
+            system_prompt: Some("Be brief.".to_owned()),
+            config: json(r#"{"k":1}"#),
+            metadata: json(r#"{"k":2}"#),
             ..child_of(&t, &format!("c{number}"), ThreadLifecycle::Linked)
         };
         ok(ledger.threads().create(&alice(), new).await);
@@ -182,11 +185,12 @@ pub async fn children_are_listed_in_pages(ledger: &Ledger) {
     let run = admit(ledger, &thread_id("c0"), "r").await;
     finish(ledger, &run, 0).await;
     child(ledger, &thread_id("c0"), "grandchild", ThreadLifecycle::Linked).await;
+    let all = ChildFilter::default();
     for scope in [alice(), Scope::System] {
         let mut seen = Vec::new();
         let mut range = ListRange::newest(3);
         loop {
-            let page = ok(ledger.threads().list_children(&scope, &t, &range).await);
+            let page = ok(ledger.threads().list_children(&scope, &t, &all, &range).await);
             seen.extend(page.items.iter().map(|thread| thread.thread_id.to_string()));
             match page.next_cursor {
                 Some(cursor) => range.cursor = Some(ok(Cursor::parse(cursor.as_str()))),
@@ -195,12 +199,25 @@ pub async fn children_are_listed_in_pages(ledger: &Ledger) {
         }
         assert_eq!(seen, ["c6", "c5", "c4", "c3", "c2", "c1", "c0"]);
     }
+    let list = async |runs: &[&str], contents| {
+        let filter = ChildFilter { spawn_run_ids: runs.iter().copied().map(run_id).collect(), contents };
+        ok(ledger.threads().list_children(&alice(), &t, &filter, &ListRange::newest(1)).await).items
+    };
+    let whole = ok(ledger.threads().get(&alice(), &thread_id("c6")).await);
+    assert_eq!(list(&["other", "r"], Contents::Read).await, [whole.clone()]);
+    let (config, metadata) = (RawJson::empty_object(), RawJson::empty_object());
+    let bare = Thread { system_prompt: None, config, metadata, ..whole };
+    assert_eq!(list(&["other", "r"], Contents::Omitted).await, [bare]);
+    assert_eq!(list(&["other"], Contents::Read).await, []);
+    let many = ChildFilter { spawn_run_ids: vec![run_id("r"); 1_001], ..ChildFilter::default() };
+    let refused = ledger.threads().list_children(&alice(), &t, &many, &ListRange::default()).await;
+    assert_eq!(kind(refused), ErrorKind::InvalidInput);
     let of_a_leaf =
-        ok(ledger.threads().list_children(&alice(), &thread_id("c1"), &ListRange::default()).await);
+        ok(ledger.threads().list_children(&alice(), &thread_id("c1"), &all, &ListRange::default()).await);
     assert_eq!(of_a_leaf.items, []);
-    let none = ledger.threads().list_children(&alice(), &t, &ListRange::newest(0)).await;
+    let none = ledger.threads().list_children(&alice(), &t, &all, &ListRange::newest(0)).await;
     assert_eq!(kind(none), ErrorKind::InvalidInput);
-    let foreign = ledger.threads().list_children(&mallory(), &t, &ListRange::default()).await;
+    let foreign = ledger.threads().list_children(&mallory(), &t, &all, &ListRange::default()).await;
     assert_eq!(kind(foreign), ErrorKind::NotFound);
 }
 

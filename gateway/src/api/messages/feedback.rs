@@ -51,16 +51,20 @@ async fn given(
     thread: &ThreadId,
     runs: &[RunId],
 ) -> runledger_core::Result<BTreeMap<RunId, Vec<Feedback>>> {
-    let mut given = BTreeMap::new();
+    let mut given: BTreeMap<RunId, Vec<Feedback>> = BTreeMap::new();
     if runs.is_empty() {
         return Ok(given);
     }
-    let store = app.ledger.feedback();
-    for run in store.stats(scope, thread, runs).await?.into_keys() {
-        let filter = FeedbackFilter { run_id: Some(run.clone()), item_id: None };
-        let page = store.list(scope, thread, &filter, &ListRange::newest(MAX_LIMIT)).await?;
-        let own = page.items.into_iter().filter(|one| one.owner_id.as_ref() == scope.owner());
-        given.insert(run, own.collect());
+    let filter = FeedbackFilter { run_ids: runs.to_vec(), item_id: None };
+    let mut range = ListRange::newest(MAX_LIMIT);
+    loop {
+        let page = app.ledger.feedback().list(scope, thread, &filter, &range).await?;
+        for one in page.items.into_iter().filter(|one| one.owner_id.as_ref() == scope.owner()) {
+            given.entry(one.run_id.clone()).or_default().push(one);
+        }
+        match page.next_cursor {
+            Some(next) => range.cursor = Some(next),
+            None => return Ok(given),
+        }
     }
-    Ok(given)
 }

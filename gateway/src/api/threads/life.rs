@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use runledger_core::{
-    Deletion, DeletionFilter, Fork, ForkPoint, ItemId, OwnerId, RunId, ThreadId, Timestamp,
+    ChildFilter, Deletion, DeletionFilter, Fork, ForkPoint, ItemId, OwnerId, RunId, ThreadId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -172,7 +172,8 @@ pub(super) async fn list_child_threads(
     Path(path): Path<ThreadPath>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<WirePage<WireThread>>, Problem> {
-    let page = app.ledger.threads().list_children(&caller.scope, &path.thread_id, &query.range()?).await?;
+    let (filter, range) = (ChildFilter::default(), query.range()?);
+    let page = app.ledger.threads().list_children(&caller.scope, &path.thread_id, &filter, &range).await?;
     Ok(Json(WirePage::of(page, |thread| shown(&app, thread))))
 }
 
