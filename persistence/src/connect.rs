@@ -647,7 +647,7 @@ async fn open_file(
         renewer: writer.clone(),
         writer,
         dialect: Dialect::Sqlite,
-        opener: Opener::File(Box::new(options), settings),
+        opener: Opener::File(Box::new(options), Arc::new(settings)),
         patience: Patience::default(),
         given_up: GivenUp::default(),
         watch: None,

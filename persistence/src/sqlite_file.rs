@@ -78,9 +78,9 @@ pub(crate) struct FileReader {
 
 impl FileReader {
     /// Opens its connections when they are needed.
-    pub(crate) fn new(settings: FileSettings, most: u32, patience: Duration) -> Self {
+    pub(crate) fn new(settings: Arc<FileSettings>, most: u32, patience: Duration) -> Self {
         Self {
-            settings: Arc::new(settings),
+            settings,
             patience,
             places: Arc::new(Semaphore::new(most as usize)),
             most,

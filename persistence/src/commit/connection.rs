@@ -1,5 +1,6 @@
 //! Opening a lane's connection.
 
+use std::sync::Arc;
 use std::thread;
 
 use sqlx::ConnectOptions as _;
@@ -26,7 +27,7 @@ pub(super) const NO_CHECKPOINTS: (&str, &str) = ("wal_autocheckpoint", "0");
 #[derive(Clone, Debug)]
 pub(crate) enum Opener {
     Postgres(Box<PgConnectOptions>, Patience),
-    File(Box<SqliteConnectOptions>, FileSettings),
+    File(Box<SqliteConnectOptions>, Arc<FileSettings>),
     /// The only connection there is; borrowed for each group.
     Memory(SqlitePool),
 }
@@ -87,7 +88,7 @@ impl Checkpoints {
         if pages >= MOST_PAGES {
             return true;
         }
-        let settings = settings.clone();
+        let settings = Arc::clone(settings);
         let started = thread::Builder::new().name("runledger-log".to_owned()).spawn(move || {
             let moved = settings.open(NO_CHECKPOINTS).and_then(|connection| {
                 fail_point!(CheckpointDue);

@@ -204,7 +204,7 @@ pub async fn children_are_listed_in_pages(ledger: &Ledger) {
         ok(ledger.threads().list_children(&alice(), &t, &filter, &ListRange::newest(1)).await).items
     };
     let whole = ok(ledger.threads().get(&alice(), &thread_id("c6")).await);
-    assert_eq!(list(&["other", "r"], Contents::Read).await, [whole.clone()]);
+    assert_eq!(list(&["other", "r"], Contents::Read).await, std::slice::from_ref(&whole));
     let (config, metadata) = (RawJson::empty_object(), RawJson::empty_object());
     let bare = Thread { system_prompt: None, config, metadata, ..whole };
     assert_eq!(list(&["other", "r"], Contents::Omitted).await, [bare]);
