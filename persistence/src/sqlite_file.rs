@@ -15,6 +15,7 @@ use sea_orm::prelude::DateTimeUtc;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, Statement, Value};
 use tokio::sync::{AcquireError, Semaphore};
 
+use crate::disk::blocking;
 use crate::entity::cell::Cells;
 use crate::error_map;
 
@@ -45,13 +46,6 @@ impl FileSettings {
         }
         Ok(connection)
     }
-}
-
-/// Does what blocks.
-pub(crate) async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, sqlx::Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| sqlx::Error::WorkerCrashed)
 }
 
 /// The driver's error as one of the other's; [`Trouble`](error_map::Trouble) knows both.
@@ -104,7 +98,7 @@ impl FileReader {
             )?;
         let (settings, idle) = (Arc::clone(&self.settings), Arc::clone(&self.idle));
         let connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let read = in_thread(move || {
+        let read = blocking(operation, move || {
             let connection = connection.map_or_else(|| settings.open(("query_only", "ON")), Ok)?;
             // A connection that failed is not used again.
             let found = rows(&connection, &statement, decode)?;
@@ -112,9 +106,7 @@ impl FileReader {
             drop(place);
             Ok(found)
         });
-        read.await
-            .and_then(|read| read.map_err(told))
-            .map_err(|error| refused(DbErr::Query(RuntimeErr::SqlxError(error.into()))))?
+        read.await?.map_err(|error| refused(DbErr::Query(RuntimeErr::SqlxError(told(error).into()))))?
     }
 
     /// Waits for those who read, and closes every connection. Later reads are refused.
@@ -124,7 +116,7 @@ impl FileReader {
             self.places.close();
             let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
             // Nothing was written; a failure to say goodbye changes nothing.
-            let _ = in_thread(move || drop(idle)).await;
+            let _ = blocking("to close the file", move || drop(idle)).await;
         }
     }
 }

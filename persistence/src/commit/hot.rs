@@ -10,7 +10,7 @@
 //!   ends them before their COMMIT.
 
 use super::decide::{HeadChange, Writes};
-use super::rows::{self, Columns, ITEM_CONFLICT, Kind, RUN, signed};
+use super::rows::{self, CHUNK, Columns, ITEM_CONFLICT, Kind, RUN, signed};
 use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
 
@@ -131,9 +131,6 @@ fn insert(sql: &mut Statement, name: &str, table: &str, columns: Columns, confli
     unnest(sql, columns);
     sql.push(", ok WHERE ok.held = 1").push(conflict).push(")");
 }
-
-/// The most rows of one statement of SQLite.
-const CHUNK: usize = 64;
 
 /// The statements of SQLite, in their order.
 ///

@@ -1,8 +1,8 @@
 //! The write path: everything that appends goes through a lane.
 //!
-//! A lane is a task with one connection of its own and a queue. It takes what waits, commits it as
-//! one transaction and answers each caller after the commit; nothing waits for a timer, and a lone
-//! commit goes at once. Because the task is nobody's future, a caller that goes away cannot leave a
+//! A lane is a task with one connection of its own and a queue; that of a SQLite file has a thread,
+//! too. It takes what waits, commits it as one transaction and answers each caller after the commit;
+//! nothing waits for a timer, and a lone commit goes at once. Because the task is nobody's future, a caller that goes away cannot leave a
 //! transaction open, and a commit that was handed in is stored or refused whether or not somebody
 //! still listens.
 //!

@@ -8,6 +8,9 @@ use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
 use runledger_core::{RunId, RunTotals, ThreadId, UsageRecord};
 
+/// The most rows of one statement that lists them.
+pub(super) const CHUNK: usize = 64;
+
 /// The type of a column, for PostgreSQL's arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

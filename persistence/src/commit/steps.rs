@@ -8,15 +8,12 @@ use runledger_core::{
 };
 
 use super::decide::{BlobRow, NewRunRow, Step, Writes, thread_status};
-use super::rows::{self, signed};
+use super::rows::{self, CHUNK, signed};
 use super::statement::{Statement, Value};
 use crate::dialect::Dialect;
 use crate::entity::compaction::spans_text;
 #[cfg(feature = "failpoints")]
 use crate::fail_point::FailPoint;
-
-/// The most rows of one statement.
-const CHUNK: usize = 64;
 
 /// The statements for everything of `writes` but the rows of the hot path, to be run before it.
 pub(super) fn statements(dialect: Dialect, writes: &Writes) -> Vec<Statement> {

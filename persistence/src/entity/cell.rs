@@ -85,16 +85,15 @@ impl<'a> Cells<'a> {
 
     /// The next cell, which stays the next.
     pub(crate) fn peek<T: Cell>(&self) -> Result<T, DbErr> {
+        let unreadable =
+            |reason: &dyn std::error::Error| DbErr::Type(format!("column {}: {reason}", self.at));
         match &self.row {
-            Row::Postgres(row) => row
-                .try_get_unchecked(self.at)
-                .map_err(|error| DbErr::Type(format!("column {}: {error}", self.at))),
+            Row::Postgres(row) => row.try_get_unchecked(self.at).map_err(|error| unreadable(&error)),
             Row::Other(row) => row.try_get_by_index(self.at),
-            Row::File(row) => row
-                .get_ref(self.at)
-                .map_err(|error| error.to_string())
-                .and_then(|value| T::of_file(value).map_err(|error| error.to_string()))
-                .map_err(|reason| DbErr::Type(format!("column {}: {reason}", self.at))),
+            Row::File(row) => {
+                let value = row.get_ref(self.at).map_err(|error| unreadable(&error))?;
+                T::of_file(value).map_err(|error| unreadable(&error))
+            }
         }
     }
 }

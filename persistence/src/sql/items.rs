@@ -22,7 +22,7 @@ use sea_orm::{
 };
 
 use super::thread_rows::SqlRows;
-use super::{by_position, cells, held, log, probe, rebuild, record, records, rows, runs, signed, unreadable};
+use super::{by_position, cells, held, log, probe, rebuild, record, rows, runs, signed, unreadable};
 use crate::connect::Database;
 use crate::entity::cell::Cells;
 use crate::entity::run::{Column as RunColumn, Model as RunModel};
@@ -89,7 +89,9 @@ impl ItemStore for Items {
         let snapshot = self.0.snapshot(READING).await?;
         let read = async {
             let head = probe::head(&snapshot, scope, thread).await?;
-            let runs = records::<RunModel, Run>(&snapshot, READING, statement).await?;
+            let runs = rows(&snapshot, READING, statement).await?;
+            let runs = runs.iter().map(|row| by_position::<RunModel, Run>(&mut Cells::new(row)));
+            let runs = runs.collect::<Result<Vec<Run>>>()?;
             let shown = runs.get(..limit as usize).unwrap_or(&runs);
             let of_each = query.items_of_each(shown.len());
             let mut items: HashMap<RunId, Vec<Item>> = HashMap::new();
